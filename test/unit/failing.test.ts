@@ -1,0 +1,223 @@
+import { EventBus } from "@kernia/events";
+import { describe, expect, test } from "vitest";
+import { CollectingLogger } from "./collecting-logger";
+
+const failure = new Error("fails");
+
+const failingHandlers: [string, unknown, () => unknown][] = [
+  [
+    "throws",
+    failure,
+    () => {
+      throw failure;
+    },
+  ],
+  [
+    "throws undefined",
+    undefined,
+    () => {
+      throw undefined;
+    },
+  ],
+  ["rejects", failure, () => Promise.reject(failure)],
+  ["rejects with undefined", undefined, () => Promise.reject()],
+  [
+    "rejects later",
+    failure,
+    async () => {
+      await Promise.resolve();
+      throw failure;
+    },
+  ],
+  [
+    "returns a thenable that throws",
+    failure,
+    () => ({
+      then() {
+        throw failure;
+      },
+    }),
+  ],
+  [
+    "returns a thenable that rejects",
+    failure,
+    () => ({
+      then(_: unknown, reject: (reason: unknown) => void) {
+        reject(failure);
+      },
+    }),
+  ],
+  [
+    "returns a thenable that rejects, resolves, and throws",
+    failure,
+    () => ({
+      then(resolve: (value: unknown) => void, reject: (reason: unknown) => void) {
+        reject(failure);
+        resolve(undefined);
+        throw new Error("not this one");
+      },
+    }),
+  ],
+  [
+    "returns something whose then getter throws",
+    failure,
+    () => ({
+      get then() {
+        throw failure;
+      },
+    }),
+  ],
+  [
+    "returns a promise whose constructor getter throws",
+    failure,
+    () =>
+      Object.defineProperty(Promise.resolve(), "constructor", {
+        get() {
+          throw failure;
+        },
+      }),
+  ],
+];
+
+describe.each(failingHandlers)("a handler that %s", (_, error, fail) => {
+  test("is logged once, with the thrown value itself", async () => {
+    const logger = new CollectingLogger();
+    const bus = new EventBus(logger);
+    bus.on("a", fail);
+
+    await bus.emit("a", undefined);
+
+    expect(logger.logged).toEqual([["Event handler failed:", "a", error]]);
+    expect(logger.logged[0]?.[2]).toBe(error);
+  });
+
+  test("keeps neither the next handlers nor the emit from going on", async () => {
+    const logger = new CollectingLogger();
+    const bus = new EventBus(logger);
+    const seen: string[] = [];
+    bus.on("a", fail);
+    bus.on("a", () => seen.push("sync"));
+    bus.on("a", fail);
+    bus.on("a", async () => seen.push("async"));
+    bus.on("a", fail);
+    bus.on("a", () => seen.push("last"));
+
+    await bus.emit("a", undefined);
+
+    expect(seen).toEqual(["sync", "async", "last"]);
+    expect(logger.logged).toHaveLength(3);
+  });
+
+  test("is logged in its turn", async () => {
+    const seen: string[] = [];
+    const bus = new EventBus({ error: () => seen.push("logged") });
+    bus.on("a", () => seen.push("before"));
+    bus.on("a", fail);
+    bus.on("a", () => seen.push("after"));
+
+    await bus.emit("a", undefined);
+
+    expect(seen).toEqual(["before", "logged", "after"]);
+  });
+
+  test("makes no emit fail that nobody awaits", () => {
+    const bus = new EventBus(new CollectingLogger());
+    bus.on("a", fail);
+
+    // The test runner fails the run on an unhandled rejection.
+    expect(() => void bus.emit("a", undefined)).not.toThrow();
+  });
+});
+
+describe("a failure", () => {
+  test("is logged under a constant message, whatever the event is called", async () => {
+    const logger = new CollectingLogger();
+    const bus = new EventBus(logger);
+    bus.on("100 %s %o", () => Promise.reject(failure));
+
+    await bus.emit("100 %s %o", undefined);
+
+    expect(logger.logged).toEqual([["Event handler failed:", "100 %s %o", failure]]);
+  });
+
+  test("is logged without the payload", async () => {
+    const logger = new CollectingLogger();
+    const bus = new EventBus(logger);
+    bus.on("a", () => Promise.reject(failure));
+
+    await bus.emit("a", { email: "ada@example.com" });
+
+    expect(JSON.stringify(logger.logged)).not.toContain("ada");
+  });
+
+  test("is logged to the global console by default", async () => {
+    const logged: unknown[][] = [];
+    const original = console.error;
+    console.error = (...args: unknown[]) => void logged.push(args);
+    try {
+      const bus = new EventBus();
+      bus.on("a", () => Promise.reject(failure));
+      await bus.emit("a", undefined);
+    } finally {
+      console.error = original;
+    }
+
+    expect(logged).toEqual([["Event handler failed:", "a", failure]]);
+  });
+});
+
+describe("a logger", () => {
+  test("keeps its this", async () => {
+    const logger = new CollectingLogger();
+    const bus = new EventBus(logger);
+    bus.on("a", () => Promise.reject(failure));
+
+    await bus.emit("a", undefined);
+
+    expect(logger.logged).toHaveLength(1);
+  });
+
+  test.each([
+    [
+      "throws",
+      () => {
+        throw new Error("the logger fails");
+      },
+    ],
+    ["rejects", () => Promise.reject(new Error("the logger fails"))],
+    [
+      "returns a thenable that throws",
+      () => ({
+        then() {
+          throw new Error("the logger fails");
+        },
+      }),
+    ],
+    [
+      "returns something whose then getter throws",
+      () => ({
+        get then() {
+          throw new Error("the logger fails");
+        },
+      }),
+    ],
+    ["never settles", () => new Promise(() => {})],
+  ])("that %s stops nothing", async (_, error) => {
+    const bus = new EventBus({ error });
+    const seen: string[] = [];
+    bus.on("a", () => {
+      throw failure;
+    });
+    bus.on("a", () => Promise.reject(failure));
+    bus.on("a", () => seen.push("next handler"));
+
+    await bus.emit("a", undefined);
+
+    expect(seen).toEqual(["next handler"]);
+  });
+
+  test.each([null, {}, "console", { error: "no function" }])("is not %j", (logger) => {
+    expect(() => new EventBus(logger as never)).toThrow(TypeError);
+    expect(() => new EventBus(logger as never)).toThrow("logger.error must be of type function");
+  });
+});

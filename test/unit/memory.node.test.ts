@@ -1,0 +1,70 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { EventBus } from "@kernia/events";
+import { describe, expect, test } from "vitest";
+
+setFlagsFromString("--expose-gc");
+const collectGarbage: () => void = runInNewContext("gc");
+
+/** How many bytes of heap are still in use after `work` than before. */
+async function growth(work: () => Promise<void>): Promise<number> {
+  collectGarbage();
+  const before = process.memoryUsage().heapUsed;
+  await work();
+  collectGarbage();
+  return process.memoryUsage().heapUsed - before;
+}
+
+const names = 100_000;
+const megabyte = 1_000_000;
+
+describe("a name without handlers keeps no memory", () => {
+  test("when it is emitted", async () => {
+    const bus = new EventBus();
+
+    const bytes = await growth(async () => {
+      for (let index = 0; index < names; index++) await bus.emit(`unknown.${index}`, undefined);
+    });
+
+    expect(bytes).toBeLessThan(megabyte);
+    await bus.emit("the bus is in use", undefined);
+  });
+
+  test.each([
+    ["the returned function", (bus: EventBus, name: string) => bus.on(name, () => {})()],
+    [
+      "off",
+      (bus: EventBus, name: string) => {
+        const handler = () => {};
+        bus.on(name, handler);
+        bus.off(name, handler);
+      },
+    ],
+  ])("once its last handler was unsubscribed through %s", async (_, subscribeAndUnsubscribe) => {
+    const bus = new EventBus();
+
+    const bytes = await growth(async () => {
+      for (let index = 0; index < names; index++) subscribeAndUnsubscribe(bus, `name.${index}`);
+    });
+
+    expect(bytes).toBeLessThan(megabyte);
+    await bus.emit("the bus is in use", undefined);
+  });
+});
+
+test("a handler can be collected once it was unsubscribed", async () => {
+  const bus = new EventBus();
+  bus.on("a", () => {});
+  const unsubscribed = (() => {
+    const handler = () => {};
+    bus.on("a", handler)();
+    return new WeakRef(handler);
+  })();
+
+  // A WeakRef keeps its target until the current job ends.
+  await new Promise((resolve) => setImmediate(resolve));
+  collectGarbage();
+
+  expect(unsubscribed.deref()).toBeUndefined();
+  await bus.emit("a", undefined);
+});
