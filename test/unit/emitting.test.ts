@@ -119,7 +119,7 @@ describe("emit", () => {
   });
 
   test("throws for an event that is no string", () => {
-    expect(() => new EventBus().emit(undefined as never, undefined)).toThrow(
+    expect(() => new EventBus().emit(undefined as unknown as string, undefined)).toThrow(
       new TypeError("event must be of type string, got undefined"),
     );
   });
