@@ -11,19 +11,21 @@ export interface AuthAppOptions {
   databaseUrl: string;
   baseURL?: string;
   logger?: BetterAuthOptions["logger"];
+  /** On top of being enabled. */
+  deleteUser?: NonNullable<BetterAuthOptions["user"]>["deleteUser"];
   /** The plugins that meet at the bus, in the order in which they subscribe. */
   plugins: BetterAuthPlugin[];
 }
 
 /** Better Auth as the demo, the worker and the tests run it, without a server around it. */
-export function createAuth({ databaseUrl, baseURL, logger, plugins }: AuthAppOptions) {
+export function createAuth({ databaseUrl, baseURL, logger, deleteUser, plugins }: AuthAppOptions) {
   const pool = createPool(databaseUrl);
   const auth = betterAuth({
     baseURL: baseURL ?? "http://127.0.0.1",
     secret: "a secret for the demo on loopback, and for nothing else",
     database: pool,
     emailAndPassword: { enabled: true },
-    user: { deleteUser: { enabled: true } },
+    user: { deleteUser: { enabled: true, ...deleteUser } },
     rateLimit: { enabled: false },
     telemetry: { enabled: false },
     ...(logger && { logger }),

@@ -9,20 +9,24 @@ export class Client {
 
   constructor(readonly url: string) {}
 
-  async post(
-    path: string,
-    body: object = {},
-    headers: Record<string, string> = {},
-  ): Promise<Answer> {
-    const response = await fetch(`${this.url}/api/auth${path}`, {
+  post(path: string, body: object = {}, headers?: Record<string, string>): Promise<Answer> {
+    return this.#send(`${this.url}/api/auth${path}`, {
       method: "POST",
-      headers: {
-        "content-type": "application/json",
-        origin: this.url,
-        cookie: [...this.#cookies].map((cookie) => cookie.join("=")).join("; "),
-        ...headers,
-      },
+      headers: { "content-type": "application/json", ...headers },
       body: JSON.stringify(body),
+    });
+  }
+
+  /** Follows a link, but no redirect. */
+  get(url: string): Promise<Answer> {
+    return this.#send(url, { redirect: "manual" });
+  }
+
+  async #send(url: string, request: RequestInit): Promise<Answer> {
+    const cookie = [...this.#cookies].map((cookie) => cookie.join("=")).join("; ");
+    const response = await fetch(url, {
+      ...request,
+      headers: { ...request.headers, origin: this.url, cookie },
     });
     for (const cookie of response.headers.getSetCookie()) {
       const [, name, value] = /^([^=]+)=([^;]*)/.exec(cookie) ?? [];

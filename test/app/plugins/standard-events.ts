@@ -10,8 +10,8 @@ interface Member {
 
 /** Emits the four standard events after the routes that cause them succeed. */
 export function standardEvents() {
-  // Deleting a user deletes its memberships too; afterwards nobody could tell which they were.
-  const membershipsBefore = new WeakMap<object, Member[]>();
+  // Deleting a user deletes their memberships too, and then nobody can tell which they were.
+  const membershipsBefore = new WeakMap<object, { userId: string; memberships: Member[] }>();
 
   return {
     id: "standard-events",
@@ -24,15 +24,18 @@ export function standardEvents() {
     hooks: {
       before: [
         {
-          matcher: ({ path }) => path === "/delete-user",
+          matcher: ({ path }) => path === "/delete-user" || path === "/delete-user/callback",
           handler: createAuthMiddleware(async (ctx) => {
             const session = await getSessionFromCtx(ctx);
-            if (!session || !ctx.context.hasPlugin("organization")) return;
-            const memberships = await ctx.context.adapter.findMany<Member>({
-              model: "member",
-              where: [{ field: "userId", value: session.user.id }],
-            });
-            membershipsBefore.set(ctx.context, memberships);
+            if (!session) return;
+            const userId = session.user.id;
+            const memberships = ctx.context.hasPlugin("organization")
+              ? await ctx.context.adapter.findMany<Member>({
+                  model: "member",
+                  where: [{ field: "userId", value: userId }],
+                })
+              : [];
+            membershipsBefore.set(ctx.context, { userId, memberships });
           }),
         },
       ],
@@ -41,8 +44,8 @@ export function standardEvents() {
         {
           matcher: ({ path }) => path !== undefined && routes.has(path),
           handler: createAuthMiddleware(async (ctx) => {
-            const { returned, session } = ctx.context;
-            if (isAPIError(returned)) return;
+            const { returned } = ctx.context;
+            if (isAPIError(returned) && !isRedirect(returned)) return;
             const bus = getBus(ctx.context);
 
             switch (ctx.path) {
@@ -68,14 +71,17 @@ export function standardEvents() {
                   memberEvent(returned as Member, "updated"),
                 );
                 break;
-              case "/delete-user": {
-                // The route also succeeds when it only sends the user a link to confirm with.
-                const { message } = returned as { message: string };
-                if (message !== "User deleted" || !session) break;
-                for (const member of membershipsBefore.get(ctx.context) ?? []) {
+              case "/delete-user":
+              case "/delete-user/callback": {
+                // The first also succeeds when it only sends a link to the second, which redirects.
+                const before = membershipsBefore.get(ctx.context);
+                const { message } = returned as { message?: string };
+                if (!before || (message !== "User deleted" && !isRedirect(returned))) break;
+                const { userId, memberships } = before;
+                for (const member of memberships) {
                   await bus.emit("organization.member.removed", memberEvent(member, "removed"));
                 }
-                await bus.emit("user.deleted", { userId: session.user.id, action: "deleted" });
+                await bus.emit("user.deleted", { userId, action: "deleted" });
                 break;
               }
             }
@@ -92,7 +98,13 @@ const routes = new Set([
   "/organization/leave",
   "/organization/update-member-role",
   "/delete-user",
+  "/delete-user/callback",
 ]);
+
+/** Better Auth throws a redirect as it throws an error. */
+function isRedirect(returned: unknown): boolean {
+  return isAPIError(returned) && returned.status === "FOUND";
+}
 
 function memberEvent<Action>({ organizationId, userId, role }: Member, action: Action) {
   return { organizationId, userId, role, action };
