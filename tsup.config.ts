@@ -8,4 +8,5 @@ export default defineConfig({
   // tsup 8 builds declarations with an option that TypeScript 6 deprecates.
   dts: { compilerOptions: { ignoreDeprecations: "6.0" } },
   clean: true,
+  silent: true,
 });

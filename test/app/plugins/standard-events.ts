@@ -16,11 +16,6 @@ export function standardEvents() {
   return {
     id: "standard-events",
 
-    init(auth) {
-      // Each request gets a copy of this context, so the bus has to be there before the first.
-      getBus(auth);
-    },
-
     hooks: {
       before: [
         {
