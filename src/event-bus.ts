@@ -182,6 +182,7 @@ export const EventBus: new (logger?: Logger) => EventBus = class {
   #remove(event: string, registration: Registration): void {
     const registrations = this.#registrations.get(event);
     // Nothing is kept for a name without handlers.
-    if (registrations?.delete(registration) && !registrations.size) this.#registrations.delete(event);
+    if (registrations?.delete(registration) && !registrations.size)
+      this.#registrations.delete(event);
   }
 };

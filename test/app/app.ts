@@ -2,31 +2,33 @@ import { EventBus, type EventName, type EventPayload } from "@kernia/events";
 import type { BetterAuthPlugin } from "better-auth";
 import { startAuthServer, type AuthAppOptions } from "./auth-server";
 import type { Defer } from "./cleanup";
+import { seatPriceId, teamPlan } from "./plans";
 import { createOrganization, signUp } from "./people";
 import { seatSync, type SeatSyncOptions } from "./plugins/seat-sync";
 import { standardEvents } from "./plugins/standard-events";
 import { createDatabase, startPostgres } from "./postgres";
 import { StripeServer } from "./stripe-server";
 
-export const seatPriceId = "price_seat";
-export const teamPlan = { name: "Team", seatPriceId };
-
 export interface AppOptions {
   /** Of seat sync, but for `stripe`; enabled on the team plan by default. */
   seats?: Partial<SeatSyncOptions>;
   plugins?: BetterAuthPlugin[];
   deleteUser?: AuthAppOptions["deleteUser"];
+  databaseUrl?: string;
 }
 
 /** The app of the demo for a test: it keeps what was emitted and what was logged as an error. */
-export async function startApp(defer: Defer, { seats, plugins = [], deleteUser }: AppOptions = {}) {
+export async function startApp(
+  defer: Defer,
+  { seats, plugins = [], deleteUser, databaseUrl }: AppOptions = {},
+) {
   const emitted: [string, unknown][] = [];
   const errors: string[] = [];
   const stripe = await new StripeServer().start();
   defer(() => stripe.stop());
 
   const server = await startAuthServer({
-    databaseUrl: await createDatabase(await startPostgres(defer), defer),
+    databaseUrl: databaseUrl ?? (await createDatabase(await startPostgres(defer), defer)),
     deleteUser,
     logger: {
       log: (level, message, ...details: unknown[]) => {

@@ -9,6 +9,7 @@ import { alwaysFails } from "./plugins/always-fails";
 import { auditLog } from "./plugins/audit-log";
 import { seatSync } from "./plugins/seat-sync";
 import { standardEvents } from "./plugins/standard-events";
+import { seatPriceId, teamPlan } from "./plans";
 import { createDatabase, startPostgres } from "./postgres";
 import { bold, dim, green, heading, red, table, yellow } from "./print";
 import { StripeServer } from "./stripe-server";
@@ -20,7 +21,6 @@ interface Request {
 }
 
 const subscriptionId = "sub_lovelace";
-const seatPriceId = "price_seat";
 
 const equal = await withCleanup(async (defer) => {
   const databaseUrl = await createDatabase(await startPostgres(defer), defer);
@@ -42,7 +42,7 @@ const equal = await withCleanup(async (defer) => {
       standardEvents(),
       seatSync({
         stripe: stripe.client(),
-        plans: [{ name: "Team", seatPriceId }],
+        plans: [teamPlan],
         organization: { enabled: true },
       }),
       auditLog(),

@@ -64,8 +64,8 @@ export async function createDatabase(serverUrl: string, defer: Defer): Promise<s
 }
 
 /** A pool that outlives its connections: one that breaks fails its query and nothing else. */
-export function createPool(databaseUrl: string): pg.Pool {
-  const pool = new pg.Pool({ connectionString: databaseUrl });
+export function createPool(databaseUrl: string, config?: pg.PoolConfig): pg.Pool {
+  const pool = new pg.Pool({ connectionString: databaseUrl, ...config });
   pool.on("error", () => {});
   pool.on("connect", (client) => client.on("error", () => {}));
   return pool;

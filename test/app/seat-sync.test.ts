@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { seatPriceId, startApp, teamPlan } from "./app";
+import { startApp } from "./app";
+import { seatPriceId, teamPlan } from "./plans";
 import { accept, invite, join, password, signUp } from "./people";
 
 let app: Awaited<ReturnType<typeof startApp>>;
@@ -43,7 +44,10 @@ describe("seats follow the members", () => {
     const invited = await Promise.all(
       Array.from({ length: 20 }, async (_, index) => {
         const person = await signUp(app.url, `Guest${index}`);
-        return [person, await invite(lovelace.owner, lovelace.organizationId, person.email)] as const;
+        return [
+          person,
+          await invite(lovelace.owner, lovelace.organizationId, person.email),
+        ] as const;
       }),
     );
 

@@ -31,9 +31,10 @@ export function measureSubscribe(count: number): Table {
     }
   }
 
-  const figures = entries.map(
-    ({ contender, times }): Figure => ({ name: contender.name, value: median(times) }),
-  );
+  const figures = entries.map(({ contender, times }): Figure => ({
+    name: contender.name,
+    value: median(times),
+  }));
   return {
     title: `subscribe and unsubscribe ${count.toLocaleString("en")} handlers, per handler`,
     unit: "ns",

@@ -23,7 +23,14 @@ export async function installPackedTarball(defer: Defer): Promise<Installed> {
   defer(() => rm(folder, { recursive: true, force: true }));
 
   // `npm test` has just built it; building again would pull it from under the other tests.
-  const packed = await npm(root, "pack", "--ignore-scripts", "--json", "--pack-destination", folder);
+  const packed = await npm(
+    root,
+    "pack",
+    "--ignore-scripts",
+    "--json",
+    "--pack-destination",
+    folder,
+  );
   const [{ filename, files }] = JSON.parse(packed);
   const tarball = join(folder, filename);
   await writeFile(join(folder, "package.json"), "{}");

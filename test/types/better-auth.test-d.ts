@@ -1,5 +1,9 @@
 import { getBus, type AuthContext, type EventBus } from "@kernia/events";
-import { betterAuth, type AuthContext as BetterAuthContext, type BetterAuthPlugin } from "better-auth";
+import {
+  betterAuth,
+  type AuthContext as BetterAuthContext,
+  type BetterAuthPlugin,
+} from "better-auth";
 import { createAuthEndpoint } from "better-auth/api";
 import { expectTypeOf, test } from "vitest";
 

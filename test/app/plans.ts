@@ -1,0 +1,2 @@
+export const seatPriceId = "price_seat";
+export const teamPlan = { name: "Team", seatPriceId };
