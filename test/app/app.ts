@@ -4,6 +4,7 @@ import { startAuthServer, type AuthAppOptions } from "./auth-server";
 import type { Defer } from "./cleanup";
 import { seatPriceId, teamPlan } from "./plans";
 import { createOrganization, signUp } from "./people";
+import { auditLog } from "./plugins/audit-log";
 import { seatSync, type SeatSyncOptions } from "./plugins/seat-sync";
 import { standardEvents } from "./plugins/standard-events";
 import { createDatabase, startPostgres } from "./postgres";
@@ -15,12 +16,14 @@ export interface AppOptions {
   plugins?: BetterAuthPlugin[];
   deleteUser?: AuthAppOptions["deleteUser"];
   databaseUrl?: string;
+  /** Makes the table of the audit log without its handlers. */
+  audited?: boolean;
 }
 
 /** The app of the demo for a test: it keeps what was emitted and what was logged as an error. */
 export async function startApp(
   defer: Defer,
-  { seats, plugins = [], deleteUser, databaseUrl }: AppOptions = {},
+  { seats, plugins = [], deleteUser, databaseUrl, audited }: AppOptions = {},
 ) {
   const emitted: [string, unknown][] = [];
   const errors: string[] = [];
@@ -44,6 +47,7 @@ export async function startApp(
         organization: { enabled: true },
         ...seats,
       }),
+      ...(audited ? [{ id: "audit-log-table", schema: auditLog().schema }] : []),
       ...plugins,
     ],
   });

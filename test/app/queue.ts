@@ -77,7 +77,10 @@ export async function work<Payload extends object>(
   queue: string,
   handler: EventHandler<Payload>,
 ): Promise<void> {
-  await boss.work<Payload>(queue, { pollingIntervalSeconds: 0.5 }, async (jobs) => {
+  let worker: string | undefined;
+  worker = await boss.work<Payload>(queue, { pollingIntervalSeconds: 0.5 }, async (jobs) => {
+    // There may be more; without this the next one would wait until the queue is polled again.
+    if (worker) boss.notifyWorker(worker);
     for (const { data } of jobs) await handler(data);
   });
 }
