@@ -126,7 +126,9 @@ describe("a worker in a process of its own", () => {
 
     app.stripe.fault = "hang";
     await join(lovelace.owner, lovelace.organizationId, "Bob");
-    await worker.told(({ kind, queue }: WorkerMessage) => kind === "starts" && queue === "seat-sync");
+    await worker.told(
+      ({ kind, queue }: WorkerMessage) => kind === "starts" && queue === "seat-sync",
+    );
     await worker.kill();
     app.stripe.fault = undefined;
     await join(lovelace.owner, lovelace.organizationId, "Carol");
@@ -213,6 +215,6 @@ describe("when PostgreSQL goes away", () => {
     const jobs = await boss.fetch<MemberEvent>("survives", { batchSize: 10 });
 
     expect(logged).toHaveLength(3);
-    expect(jobs.map(({ data }) => data.userId)).toEqual(["before", "after"]);
+    expect(jobs.map(({ data }) => data.userId).sort()).toEqual(["after", "before"]);
   });
 });

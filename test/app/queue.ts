@@ -1,13 +1,13 @@
 import type { EventHandler, EventPayload, Events } from "@kernia/events";
 import PgBoss from "pg-boss";
-import type { Jsonify } from "type-fest";
+import type { Jsonify, ReadonlyDeep } from "type-fest";
 import type { Defer } from "./cleanup";
 import { createPool } from "./postgres";
 
 /** The declared events whose payload is the same before and after `JSON.stringify`. */
 export type ForwardableEvent = {
   [Name in keyof Events]: [Events[Name], Jsonify<Events[Name]>] extends [
-    Jsonify<Events[Name]>,
+    ReadonlyDeep<Jsonify<Events[Name]>>,
     Events[Name],
   ]
     ? Name

@@ -8,6 +8,8 @@ import { installPackedTarball, node, type Installed } from "./installed";
 
 const { resolve } = createRequire(import.meta.url);
 const typeTests = fileURLToPath(new URL("../types", import.meta.url));
+/** The type tests that need nothing but the library; the others are of the demo's app. */
+const portable = ["events.test-d.ts", "get-bus.test-d.ts"];
 const compilers = ["5.4", "5.9", "6.0", "7.0"];
 const moduleKinds = [
   { module: "node16", type: "module" },
@@ -57,8 +59,8 @@ describe.each(compilers)("under TypeScript %s", (compiler) => {
       }),
     );
     for (const file of await readdir(typeTests)) {
+      if (!portable.includes(file)) continue;
       const source = await readFile(join(typeTests, file), "utf8");
-      if (source.includes("better-auth")) continue;
       await writeFile(join(folder, file.replace(".test-d.ts", ".ts")), source);
     }
 

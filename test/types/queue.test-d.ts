@@ -2,7 +2,6 @@ import { EventBus, type Events, type MemberEvent } from "@kernia/events";
 import { expectTypeOf, test } from "vitest";
 import type PgBoss from "pg-boss";
 import { publish, type ForwardableEvent } from "../app/queue";
-import "better-auth";
 
 declare module "@kernia/events" {
   interface Events {
