@@ -2,7 +2,7 @@ import { once, EventEmitter } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { EventBus, type Events, type MemberEvent } from "@kernia/events";
 import type PgBoss from "pg-boss";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { startApp } from "./app";
 import { forkWorker } from "./forked-worker";
 import { join } from "./people";
@@ -10,6 +10,9 @@ import { forwardEvents } from "./plugins/forward-events";
 import { createDatabase, startEmbeddedPostgres, startPostgres } from "./postgres";
 import { publish, startBoss, subscribe, work, type ForwardableEvent } from "./queue";
 import type { WorkerMessage } from "./worker";
+import { deferToEnd } from "../defer";
+
+const defer = deferToEnd();
 
 const added = "organization.member.added";
 const memberEvent = (userId: string): Events[typeof added] => ({
@@ -35,8 +38,8 @@ describe("a queue", () => {
   let boss: PgBoss;
 
   beforeAll(async () => {
-    const databaseUrl = await createDatabase(await startPostgres(afterAll), afterAll);
-    boss = await startBoss(databaseUrl, afterAll, { maintains: true });
+    const databaseUrl = await createDatabase(await startPostgres(defer), defer);
+    boss = await startBoss(databaseUrl, defer, { maintains: true });
   });
 
   test("gets every published event once, as does each other that subscribes", async () => {
@@ -113,16 +116,16 @@ describe("a queue", () => {
 
 describe("a worker in a process of its own", () => {
   test("loses nothing when it is killed in the middle of a job", async () => {
-    const databaseUrl = await createDatabase(await startPostgres(afterAll), afterAll);
-    const boss = await startBoss(databaseUrl, afterAll);
-    const app = await startApp(afterAll, {
+    const databaseUrl = await createDatabase(await startPostgres(defer), defer);
+    const boss = await startBoss(databaseUrl, defer);
+    const app = await startApp(defer, {
       databaseUrl,
       seats: { organization: { enabled: false } },
       plugins: [forwardEvents(boss)],
       audited: true,
     });
     const lovelace = await app.startOrganization();
-    const worker = await forkWorker(databaseUrl, app.stripe.port, afterAll);
+    const worker = await forkWorker(databaseUrl, app.stripe.port, defer);
 
     app.stripe.fault = "hang";
     await join(lovelace.owner, lovelace.organizationId, "Bob");
@@ -134,7 +137,7 @@ describe("a worker in a process of its own", () => {
     await join(lovelace.owner, lovelace.organizationId, "Carol");
     expect(await app.counts(lovelace)).toEqual({ members: 3, quantity: 1, seats: 1 });
 
-    await forkWorker(databaseUrl, app.stripe.port, afterAll);
+    await forkWorker(databaseUrl, app.stripe.port, defer);
     await until(async () => (await unfinished(boss)) === 0);
 
     expect(await app.counts(lovelace)).toEqual({ members: 3, quantity: 3, seats: 3 });
@@ -143,9 +146,9 @@ describe("a worker in a process of its own", () => {
 
   test("ends with equal counts after the events of 1,000 members", async () => {
     const members = 1_000;
-    const databaseUrl = await createDatabase(await startPostgres(afterAll), afterAll);
-    const boss = await startBoss(databaseUrl, afterAll);
-    const app = await startApp(afterAll, {
+    const databaseUrl = await createDatabase(await startPostgres(defer), defer);
+    const boss = await startBoss(databaseUrl, defer);
+    const app = await startApp(defer, {
       databaseUrl,
       seats: { organization: { enabled: false } },
       plugins: [forwardEvents(boss)],
@@ -153,7 +156,7 @@ describe("a worker in a process of its own", () => {
     });
     const lovelace = await app.startOrganization();
     const { organizationId } = lovelace;
-    await forkWorker(databaseUrl, app.stripe.port, afterAll);
+    await forkWorker(databaseUrl, app.stripe.port, defer);
     const { pluginState } = (await app.auth.$context) as unknown as {
       pluginState: { events: EventBus };
     };
@@ -192,8 +195,8 @@ describe("a worker in a process of its own", () => {
 
 describe("when PostgreSQL goes away", () => {
   test("each failure is logged, every emit settles, and forwarding goes on when it is back", async () => {
-    const postgres = await startEmbeddedPostgres(afterAll);
-    const boss = await startBoss(postgres.url, afterAll);
+    const postgres = await startEmbeddedPostgres(defer);
+    const boss = await startBoss(postgres.url, defer);
     await subscribe(boss, "survives", [added]);
     const logged: unknown[][] = [];
     const bus = new EventBus({ error: (...args) => logged.push(args) });

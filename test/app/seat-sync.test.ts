@@ -1,12 +1,15 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { startApp } from "./app";
 import { seatPriceId, teamPlan } from "./plans";
 import { accept, invite, join, password, signUp } from "./people";
+import { deferToEnd } from "../defer";
+
+const defer = deferToEnd();
 
 let app: Awaited<ReturnType<typeof startApp>>;
 
 beforeAll(async () => {
-  app = await startApp(afterAll);
+  app = await startApp(defer);
 });
 
 beforeEach(() => {
@@ -101,7 +104,7 @@ describe("Stripe is told", () => {
 
   test("the plan's own proration behaviour", async () => {
     const plans = [{ ...teamPlan, prorationBehavior: "always_invoice" as const }];
-    const invoicing = await startApp(afterAll, { seats: { plans } });
+    const invoicing = await startApp(defer, { seats: { plans } });
     const { owner, organizationId } = await invoicing.startOrganization();
 
     await join(owner, organizationId, "Bob");
@@ -142,7 +145,7 @@ describe.each([
   ["there is no plan", { plans: [] }],
 ])("seat sync is inert when %s", (_, seats) => {
   test("members come and go without a word to Stripe", async () => {
-    const inert = await startApp(afterAll, { seats });
+    const inert = await startApp(defer, { seats });
     const lovelace = await inert.startOrganization();
 
     const bob = await join(lovelace.owner, lovelace.organizationId, "Bob");

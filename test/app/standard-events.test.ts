@@ -1,15 +1,18 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { startApp } from "./app";
 import { accept, createOrganization, invite, join, password, signUp, type Person } from "./people";
 import { alwaysFails } from "./plugins/always-fails";
 import { auditLog } from "./plugins/audit-log";
+import { deferToEnd } from "../defer";
+
+const defer = deferToEnd();
 
 let app: Awaited<ReturnType<typeof startApp>>;
 let ada: Person;
 let organizationId: string;
 
 beforeAll(async () => {
-  app = await startApp(afterAll, { plugins: [auditLog(), alwaysFails()] });
+  app = await startApp(defer, { plugins: [auditLog(), alwaysFails()] });
   ada = await signUp(app.url, "Ada");
   organizationId = await createOrganization(ada, "lovelace");
 });
@@ -179,7 +182,7 @@ describe("user.deleted", () => {
     ["the app answers", "", 200],
   ])("waits until a user confirms by a link: %s", async (_, callbackURL, status) => {
     let link = "";
-    const confirming = await startApp(afterAll, {
+    const confirming = await startApp(defer, {
       deleteUser: {
         sendDeleteAccountVerification: async ({ url }) => {
           link = url;
@@ -256,7 +259,7 @@ test("the audit log has a row for each event, holding its payload", async () => 
 });
 
 test("two auth instances in one process do not hear each other", async () => {
-  const other = await startApp(afterAll);
+  const other = await startApp(defer);
   const bob = await signUp(other.url, "Bob");
 
   await bob.client.post("/delete-user", { password });

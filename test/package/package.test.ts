@@ -5,15 +5,18 @@ import { createContext, runInContext } from "node:vm";
 import { brotliCompressSync } from "node:zlib";
 import { build } from "esbuild";
 import { publint } from "publint";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { installPackedTarball, node, type Installed } from "./installed";
+import { deferToEnd } from "../defer";
+
+const defer = deferToEnd();
 
 const { resolve } = createRequire(import.meta.url);
 
 let installed: Installed;
 
 beforeAll(async () => {
-  installed = await installPackedTarball(afterAll);
+  installed = await installPackedTarball(defer);
 });
 
 const read = (file: string) =>

@@ -3,8 +3,11 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { installPackedTarball, node, type Installed } from "./installed";
+import { deferToEnd } from "../defer";
+
+const defer = deferToEnd();
 
 const { resolve } = createRequire(import.meta.url);
 const typeTests = fileURLToPath(new URL("../types", import.meta.url));
@@ -22,7 +25,7 @@ const moduleKinds = [
 let installed: Installed;
 
 beforeAll(async () => {
-  installed = await installPackedTarball(afterAll);
+  installed = await installPackedTarball(defer);
   // The type tests are the same that vitest runs; here they get only as much of it as they need.
   const modules = join(installed.folder, "node_modules");
   await cp(dirname(resolve("expect-type/package.json")), join(modules, "expect-type"), {
