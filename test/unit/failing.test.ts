@@ -129,6 +129,21 @@ describe.each(failingHandlers)("a handler that %s", (_, error, fail) => {
   });
 });
 
+describe("a handler that succeeds", () => {
+  test.each([undefined, null, 0, "text", {}, Promise.resolve()])(
+    "is not logged when it returns %j",
+    async (result) => {
+      const logger = new CollectingLogger();
+      const bus = new EventBus(logger);
+      bus.on("a", () => result);
+
+      await bus.emit("a", undefined);
+
+      expect(logger.logged).toEqual([]);
+    },
+  );
+});
+
 describe("a failure", () => {
   test("is logged under a constant message, whatever the event is called", async () => {
     const logger = new CollectingLogger();
