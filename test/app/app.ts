@@ -5,9 +5,11 @@ import type { Defer } from "./cleanup";
 import { seatPriceId, teamPlan } from "./plans";
 import { createOrganization, signUp } from "./people";
 import { auditLog } from "./plugins/audit-log";
+import { forwardEvents } from "./plugins/forward-events";
 import { seatSync, type SeatSyncOptions } from "./plugins/seat-sync";
 import { standardEvents } from "./plugins/standard-events";
 import { createDatabase, startPostgres } from "./postgres";
+import { startBoss } from "./queue";
 import { StripeServer } from "./stripe-server";
 
 export interface AppOptions {
@@ -105,6 +107,19 @@ export async function startApp(
   }
 
   return { ...server, adapter, stripe, emitted, errors, startOrganization, counts };
+}
+
+/** The app whose events go to pg-boss, with what a worker needs in the database, but no worker. */
+export async function startForwardingApp(defer: Defer) {
+  const databaseUrl = await createDatabase(await startPostgres(defer), defer);
+  const boss = await startBoss(databaseUrl, defer);
+  const app = await startApp(defer, {
+    databaseUrl,
+    seats: { organization: { enabled: false } },
+    plugins: [forwardEvents(boss)],
+    audited: true,
+  });
+  return { app, boss, databaseUrl };
 }
 
 /** Puts a bus there that keeps what is emitted. */

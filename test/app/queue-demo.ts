@@ -1,26 +1,16 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { startApp } from "./app";
+import { startForwardingApp } from "./app";
 import { withCleanup } from "./cleanup";
 import { forkWorker } from "./forked-worker";
 import { accept, invite, signUp, type Person } from "./people";
 import { seatPriceId } from "./plans";
-import { forwardEvents } from "./plugins/forward-events";
-import { createDatabase, startPostgres } from "./postgres";
 import { bold, dim, green, heading, red, table, yellow } from "./print";
-import { startBoss } from "./queue";
 import type { WorkerMessage } from "./worker";
 
 const membersMeanwhile = 3;
 
 const equal = await withCleanup(async (defer) => {
-  const databaseUrl = await createDatabase(await startPostgres(defer), defer);
-  const boss = await startBoss(databaseUrl, defer);
-  const app = await startApp(defer, {
-    databaseUrl,
-    seats: { organization: { enabled: false } },
-    plugins: [forwardEvents(boss)],
-    audited: true,
-  });
+  const { app, boss, databaseUrl } = await startForwardingApp(defer);
   const lovelace = await app.startOrganization();
   console.log(`The auth server is process ${bold(process.pid)}; it only publishes.`);
 

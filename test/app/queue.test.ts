@@ -3,10 +3,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { EventBus, type Events, type MemberEvent } from "@kernia/events";
 import type PgBoss from "pg-boss";
 import { beforeAll, describe, expect, test } from "vitest";
-import { startApp } from "./app";
+import { startForwardingApp } from "./app";
 import { forkWorker } from "./forked-worker";
 import { join } from "./people";
-import { forwardEvents } from "./plugins/forward-events";
 import { createDatabase, startEmbeddedPostgres, startPostgres } from "./postgres";
 import { publish, startBoss, subscribe, work, type ForwardableEvent } from "./queue";
 import type { WorkerMessage } from "./worker";
@@ -116,14 +115,7 @@ describe("a queue", () => {
 
 describe("a worker in a process of its own", () => {
   test("loses nothing when it is killed in the middle of a job", async () => {
-    const databaseUrl = await createDatabase(await startPostgres(defer), defer);
-    const boss = await startBoss(databaseUrl, defer);
-    const app = await startApp(defer, {
-      databaseUrl,
-      seats: { organization: { enabled: false } },
-      plugins: [forwardEvents(boss)],
-      audited: true,
-    });
+    const { app, boss, databaseUrl } = await startForwardingApp(defer);
     const lovelace = await app.startOrganization();
     const worker = await forkWorker(databaseUrl, app.stripe.port, defer);
 
@@ -146,14 +138,7 @@ describe("a worker in a process of its own", () => {
 
   test("ends with equal counts after the events of 1,000 members", async () => {
     const members = 1_000;
-    const databaseUrl = await createDatabase(await startPostgres(defer), defer);
-    const boss = await startBoss(databaseUrl, defer);
-    const app = await startApp(defer, {
-      databaseUrl,
-      seats: { organization: { enabled: false } },
-      plugins: [forwardEvents(boss)],
-      audited: true,
-    });
+    const { app, boss, databaseUrl } = await startForwardingApp(defer);
     const lovelace = await app.startOrganization();
     const { organizationId } = lovelace;
     await forkWorker(databaseUrl, app.stripe.port, defer);
