@@ -67,10 +67,15 @@ export interface EventBus {
 
 type Handler = EventHandler<unknown>;
 
-/** One subscription of a handler. `order` increases, so it tells what came after an emit began. */
+/** One subscription of a handler; without it once it was undone, for emits under way to skip it. */
 interface Registration {
-  readonly handler: Handler;
-  readonly order: number;
+  handler: Handler | undefined;
+}
+
+/** All that is registered for one event. */
+interface Registrations extends Set<Registration> {
+  /** The same as a list, for emits to go through: made by the first, dropped at the next change. */
+  list?: readonly Registration[] | undefined;
 }
 
 // The one global that the library uses, typed without a need for DOM or Node types.
@@ -93,9 +98,8 @@ const done = Promise.resolve();
 // The type is the interface, not the class, so that private fields do not make it nominal: buses of
 // two copies of this package (its ESM and CommonJS types are two) and fakes are assignable to it.
 export const EventBus: new (logger?: Logger) => EventBus = class {
-  readonly #registrations = new Map<string, Set<Registration>>();
+  readonly #registrations = new Map<string, Registrations>();
   readonly #logger: Logger;
-  #lastOrder = 0;
 
   constructor(logger: Logger = console) {
     checkType(logger?.error, "function", "logger.error");
@@ -108,11 +112,12 @@ export const EventBus: new (logger?: Logger) => EventBus = class {
   ): () => void {
     checkType(event, "string", "event");
     checkType(handler, "function", "handler");
+    const registrations: Registrations = this.#registrations.get(event) ?? new Set();
     // The signature ties the handler to the payload of its event; a map of all events cannot.
-    const registration = { handler: handler as Handler, order: ++this.#lastOrder };
-    const registrations = this.#registrations.get(event) ?? new Set();
+    const registration: Registration = { handler: handler as Handler };
     this.#registrations.set(event, registrations.add(registration));
-    return () => this.#remove(event, registration);
+    registrations.list = undefined;
+    return () => this.#remove(event, registrations, registration);
   }
 
   off<Name extends EventName, Undeclared>(
@@ -121,68 +126,62 @@ export const EventBus: new (logger?: Logger) => EventBus = class {
   ): void {
     checkType(event, "string", "event");
     checkType(handler, "function", "handler");
-    for (const registration of this.#registrations.get(event) ?? []) {
-      if (registration.handler === handler) return this.#remove(event, registration);
+    const registrations = this.#registrations.get(event);
+    if (!registrations) return;
+    for (const registration of registrations) {
+      if (registration.handler === handler) return this.#remove(event, registrations, registration);
     }
   }
 
   emit<Name extends EventName>(event: Name, payload: EventPayload<Name>): Promise<void> {
     checkType(event, "string", "event");
-    const remaining = this.#registrations.get(event)?.values();
-    if (!remaining) return done;
-    const last = this.#lastOrder;
-    const pending = this.#advance(event, payload, remaining, last);
-    return pending ? this.#finish(event, payload, remaining, last, pending) : done;
-  }
-
-  /** Calls handlers until one returns something to await, and returns that. */
-  #advance(
-    event: string,
-    payload: unknown,
-    remaining: Iterable<Registration>,
-    last: number,
-  ): PromiseLike<unknown> | undefined {
-    for (const { handler, order } of remaining) {
-      if (order > last) return;
+    const registrations = this.#registrations.get(event);
+    if (!registrations) return done;
+    // A change makes a new list, so what is added during an emit waits for the next.
+    const list = (registrations.list ??= [...registrations]);
+    for (let index = 0; index < list.length; index++) {
+      const { handler } = list[index]!;
       try {
-        const result = handler(payload);
-        if (isThenable(result)) return result;
+        const result = handler?.(payload);
+        if (isThenable(result)) return this.#finish(event, payload, list, index, result);
       } catch (error) {
         this.#logFailure(event, error);
       }
     }
+    return done;
   }
 
   async #finish(
     event: string,
     payload: unknown,
-    remaining: Iterable<Registration>,
-    last: number,
-    pending: PromiseLike<unknown> | undefined,
+    list: readonly Registration[],
+    index: number,
+    pending: unknown,
   ): Promise<void> {
-    while (pending) {
+    for (; index < list.length; index++) {
+      const { handler } = list[index]!;
       try {
-        await pending;
+        const result = pending ?? handler?.(payload);
+        pending = undefined;
+        if (isThenable(result)) await result;
       } catch (error) {
         this.#logFailure(event, error);
       }
-      pending = this.#advance(event, payload, remaining, last);
     }
   }
 
   async #logFailure(event: string, error: unknown): Promise<void> {
     try {
-      const logged = this.#logger.error("Event handler failed:", event, error);
-      if (isThenable(logged)) await logged;
+      await this.#logger.error("Event handler failed:", event, error);
     } catch {
       // A logger that throws or rejects stops nothing.
     }
   }
 
-  #remove(event: string, registration: Registration): void {
-    const registrations = this.#registrations.get(event);
+  #remove(event: string, registrations: Registrations, registration: Registration): void {
+    if (!registrations.delete(registration)) return;
+    registration.handler = registrations.list = undefined;
     // Nothing is kept for a name without handlers.
-    if (registrations?.delete(registration) && !registrations.size)
-      this.#registrations.delete(event);
+    if (!registrations.size) this.#registrations.delete(event);
   }
 };

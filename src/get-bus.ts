@@ -32,7 +32,7 @@ export interface AuthContext {
  * ```
  */
 export function getBus(auth: AuthContext): EventBus {
-  checkType(auth, "object", "auth context");
+  checkType(auth, "object", "auth");
   const { pluginState = {}, logger }: AuthContext & { pluginState?: Slot | undefined } = auth;
   checkType(pluginState, "object", "auth.pluginState");
   const { events = new EventBus(logger) } = pluginState;

@@ -144,7 +144,7 @@ describe("getBus throws and overwrites nothing", () => {
 
   test.each([undefined, null, "auth", 1, true])("when the auth context is %j", (auth) => {
     expect(() => getBus(auth as never)).toThrow(TypeError);
-    expect(() => getBus(auth as never)).toThrow(/^auth context must be of type object, got /);
+    expect(() => getBus(auth as never)).toThrow(/^auth must be of type object, got /);
   });
 
   test.each([null, "state", 1, true])("when auth.pluginState is %j", (pluginState) => {

@@ -52,19 +52,43 @@ describe("a name without handlers keeps no memory", () => {
   });
 });
 
-test("a handler can be collected once it was unsubscribed", async () => {
-  const bus = new EventBus();
-  bus.on("a", () => {});
-  const unsubscribed = (() => {
-    const handler = () => {};
-    bus.on("a", handler)();
-    return new WeakRef(handler);
-  })();
+describe("a handler can be collected once it was unsubscribed", () => {
+  /** Subscribes a handler, emits, and unsubscribes it. */
+  async function expectCollected(bus: EventBus) {
+    const { unsubscribed, unsubscribe } = (() => {
+      const handler = () => {};
+      return { unsubscribed: new WeakRef(handler), unsubscribe: bus.on("a", handler) };
+    })();
+    const emitted = bus.emit("a", undefined);
+    unsubscribe();
 
-  // A WeakRef keeps its target until the current job ends.
-  await new Promise((resolve) => setImmediate(resolve));
-  collectGarbage();
+    // A WeakRef keeps its target until the current job ends.
+    await new Promise((resolve) => setImmediate(resolve));
+    collectGarbage();
 
-  expect(unsubscribed.deref()).toBeUndefined();
-  await bus.emit("a", undefined);
+    expect(unsubscribed.deref()).toBeUndefined();
+    // Keeps the function until here.
+    unsubscribe();
+    return { emitted };
+  }
+
+  test("also while the function that unsubscribed it is kept", async () => {
+    const bus = new EventBus();
+    bus.on("a", () => {});
+
+    const { emitted } = await expectCollected(bus);
+
+    await emitted;
+  });
+
+  test("also while an emit is under way", async () => {
+    const bus = new EventBus();
+    let release = () => {};
+    bus.on("a", () => new Promise<void>((resolve) => (release = resolve)));
+
+    const { emitted } = await expectCollected(bus);
+
+    release();
+    await emitted;
+  });
 });
