@@ -39,7 +39,7 @@ const subscribe: Record<string, Table> = {};
 for (const count of [100, 1_000, 10_000, 30_000]) {
   subscribe[count] = print(measureSubscribe(count));
 }
-const memory = [print(measureRegistrations()), print(measureNames())];
+const memory = [print(await measureRegistrations()), print(await measureNames())];
 const size = print(await measureSizes());
 const targets = targetsOf({ emit, subscribe, size });
 
