@@ -1,0 +1,29 @@
+import { execFile } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { bundleUnitTests } from "./bundle";
+import type { Report } from "./run-tests";
+
+/**
+ * Runs the unit tests as a script that prints their report: `command` gets its path after `args`. It
+ * is to end with an error when nobody handles a rejection.
+ */
+export async function runAsScript(command: string, ...args: string[]): Promise<Report> {
+  const folder = await mkdtemp(join(tmpdir(), "kernia-events-runtime-"));
+  try {
+    const script = join(folder, "tests.mjs");
+    await writeFile(
+      script,
+      await bundleUnitTests("server", "console.log(JSON.stringify(await run()));"),
+    );
+    const { stdout } = await promisify(execFile)(command, [...args, script], {
+      cwd: folder,
+      maxBuffer: Infinity,
+    });
+    return JSON.parse(stdout);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
