@@ -25,9 +25,9 @@ const { auth } = createAuth({ databaseUrl, plugins: [seatSync(seatSyncOptions), 
 const context = (await auth.$context) as unknown as AuthContext;
 const boss = await startBoss(databaseUrl, () => {}, { maintains: true });
 
-const seatEvents = ["organization.member.added", "organization.member.removed"] as const;
-await subscribe(boss, "seat-sync", seatEvents);
-await work(boss, "seat-sync", told("seat-sync", createSeatSync(context, seatSyncOptions)));
+const syncSeats = told("seat-sync", createSeatSync(context, seatSyncOptions));
+await subscribe(boss, "seat-sync", ["organization.member.added", "organization.member.removed"]);
+await work(boss, "seat-sync", syncSeats);
 
 for (const event of auditedEvents) {
   const queue = `audit-log.${event}`;
