@@ -40,16 +40,31 @@ describe.each(blocks.map((source, index) => [index + 1, source] as const))(
       await node(installed.folder, tsc, ...options.split(" "), "--lib", "es2022,dom", file);
     });
 
-    test("runs", async () => {
+    test("runs, and prints what it says that it prints", async () => {
       const { code } = await transform(source, { loader: "ts", format: "esm" });
       await writeFile(join(installed.folder, `block-${number}.mjs`), code);
-      await node(installed.folder, `block-${number}.mjs`);
+      const printed = await node(installed.folder, `block-${number}.mjs`);
+
+      const said = [...source.matchAll(/^\/\/ prints (.*\n)/gm)].map(([, line]) => line);
+      expect(printed).toBe(said.join(""));
     });
   },
 );
 
 test("the README has TypeScript blocks", () => {
   expect(blocks.length).toBeGreaterThan(5);
+});
+
+test("each block of the README that is from a file is part of it", async () => {
+  const quotes = [...readme.matchAll(/<!-- from (\S+) -->\n\n```\w+\n([\s\S]*?)```/g)];
+
+  expect(quotes.length).toBe(readme.split("<!-- from").length - 1);
+  expect(quotes.length).toBeGreaterThan(3);
+  for (const [, file, quote] of quotes) {
+    const withoutIndent = (text: string) => text.replaceAll(/^ +/gm, "");
+    const source = await readFile(join(root, file!), "utf8");
+    expect(withoutIndent(source)).toContain(withoutIndent(quote!));
+  }
 });
 
 test("each link of the README into the repository resolves", () => {
