@@ -15,7 +15,7 @@ async function growth(work: () => Promise<void>): Promise<number> {
   return process.memoryUsage().heapUsed - before;
 }
 
-const names = 100_000;
+const many = 100_000;
 const megabyte = 1_000_000;
 
 describe("a name without handlers keeps no memory", () => {
@@ -23,7 +23,7 @@ describe("a name without handlers keeps no memory", () => {
     const bus = new EventBus();
 
     const bytes = await growth(async () => {
-      for (let index = 0; index < names; index++) await bus.emit(`unknown.${index}`, undefined);
+      for (let index = 0; index < many; index++) await bus.emit(`unknown.${index}`, undefined);
     });
 
     expect(bytes).toBeLessThan(megabyte);
@@ -44,12 +44,26 @@ describe("a name without handlers keeps no memory", () => {
     const bus = new EventBus();
 
     const bytes = await growth(async () => {
-      for (let index = 0; index < names; index++) subscribeAndUnsubscribe(bus, `name.${index}`);
+      for (let index = 0; index < many; index++) subscribeAndUnsubscribe(bus, `name.${index}`);
     });
 
     expect(bytes).toBeLessThan(megabyte);
     await bus.emit("the bus is in use", undefined);
   });
+});
+
+test("handlers that were unsubscribed keep no memory where others stay", async () => {
+  const bus = new EventBus();
+  bus.on("a", () => {});
+
+  const bytes = await growth(async () => {
+    const unsubscribes = Array.from({ length: many }, () => bus.on("a", () => {}));
+    await bus.emit("a", undefined);
+    for (const unsubscribe of unsubscribes) unsubscribe();
+  });
+
+  expect(bytes).toBeLessThan(megabyte);
+  await bus.emit("a", undefined);
 });
 
 describe("a handler can be collected once it was unsubscribed", () => {
