@@ -15,7 +15,9 @@ export function withTimeLimit<Payload>(
 }
 
 const bus = new EventBus();
-const forget = withTimeLimit(5_000, async ({ userId }: { userId: string }, signal) => {
-  await fetch(`https://crm.example.com/people/${userId}`, { method: "DELETE", signal });
-});
-bus.on("user.deleted", forget);
+bus.on(
+  "user.deleted",
+  withTimeLimit(5_000, async ({ userId }, signal) => {
+    await fetch(`https://crm.example.com/people/${userId}`, { method: "DELETE", signal });
+  }),
+);

@@ -15,6 +15,9 @@ async function growth(work: () => Promise<void>): Promise<number> {
   return process.memoryUsage().heapUsed - before;
 }
 
+/** A WeakRef keeps its target until the current job ends. */
+const endOfJob = () => new Promise((resolve) => setImmediate(resolve));
+
 const many = 100_000;
 const megabyte = 1_000_000;
 
@@ -76,8 +79,7 @@ describe("a handler can be collected once it was unsubscribed", () => {
     const emitted = bus.emit("a", undefined);
     unsubscribe();
 
-    // A WeakRef keeps its target until the current job ends.
-    await new Promise((resolve) => setImmediate(resolve));
+    await endOfJob();
     collectGarbage();
 
     expect(unsubscribed.deref()).toBeUndefined();
@@ -105,4 +107,21 @@ describe("a handler can be collected once it was unsubscribed", () => {
     release();
     await emitted;
   });
+});
+
+test("a payload can be collected once its emit is done", async () => {
+  const bus = new EventBus();
+  bus.on("a", () => {});
+  bus.on("a", async () => {});
+  const emitted = await (async () => {
+    const payload = {};
+    await bus.emit("a", payload);
+    return new WeakRef(payload);
+  })();
+
+  await endOfJob();
+  collectGarbage();
+
+  expect(emitted.deref()).toBeUndefined();
+  await bus.emit("a", undefined);
 });
