@@ -67,7 +67,7 @@ export interface EventBus {
 
 type Handler = EventHandler<unknown>;
 
-/** One subscription of a handler; without it once it was undone, for emits under way to skip it. */
+/** One subscription of a handler. It loses it when it is undone, so that emits under way skip it. */
 interface Registration {
   handler: Handler | undefined;
 }
@@ -151,6 +151,7 @@ export const EventBus: new (logger?: Logger) => EventBus = class {
     return done;
   }
 
+  /** Goes on with an emit from the handler at `index`, which was called and returned `pending`. */
   async #finish(
     event: string,
     payload: unknown,
