@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { contenders } from "./contenders";
 import { measureEmit } from "./emit";
@@ -7,6 +6,7 @@ import { printTable, printTargets, type Table } from "./report";
 import { measureSizes } from "./size";
 import { measureSubscribe } from "./subscribe";
 import { targetsOf } from "./targets";
+import { versionOf } from "../version-of";
 
 const asJson = process.argv.includes("--json");
 const print = (table: Table) => {
@@ -48,9 +48,4 @@ if (asJson) {
   console.log(JSON.stringify({ runtime, versions, tables, targets }, null, 2));
 } else {
   printTargets(targets);
-}
-
-function versionOf(name: string): string {
-  const url = new URL(`../../node_modules/${name}/package.json`, import.meta.url);
-  return JSON.parse(readFileSync(url, "utf8")).version;
 }

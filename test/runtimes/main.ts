@@ -1,10 +1,10 @@
-import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dim, green, red } from "../app/print";
 import { runInPage, startBrowser } from "./browser";
 import type { Report } from "./run-tests";
 import { runAsScript } from "./script";
 import { runInWorker } from "./worker";
+import { versionOf } from "../version-of";
 
 const mostShown = 20;
 const mostCharacters = 2_000;
@@ -38,8 +38,4 @@ async function test(runtime: string, run: () => Promise<Report>): Promise<void> 
   console.log(`${runtime}: ${paint(`${passed} passed, ${failures.length} failed`)}`);
   for (const failure of failures.slice(0, mostShown)) console.log(`  ${failure}`);
   if (failures.length > mostShown) console.log(`  and ${failures.length - mostShown} more`);
-}
-
-function versionOf(name: string): string {
-  return JSON.parse(readFileSync(resolve(`${name}/package.json`), "utf8")).version;
 }

@@ -6,6 +6,8 @@ import { promisify } from "node:util";
 import { bundleUnitTests } from "./bundle";
 import type { Report } from "./run-tests";
 
+const tests = bundleUnitTests("server", "console.log(JSON.stringify(await run()));");
+
 /**
  * Runs the unit tests as a script that prints their report: `command` gets its path after `args`. It
  * is to end with an error when nobody handles a rejection.
@@ -14,10 +16,7 @@ export async function runAsScript(command: string, ...args: string[]): Promise<R
   const folder = await mkdtemp(join(tmpdir(), "kernia-events-runtime-"));
   try {
     const script = join(folder, "tests.mjs");
-    await writeFile(
-      script,
-      await bundleUnitTests("server", "console.log(JSON.stringify(await run()));"),
-    );
+    await writeFile(script, await tests);
     const { stdout } = await promisify(execFile)(command, [...args, script], {
       cwd: folder,
       maxBuffer: Infinity,
