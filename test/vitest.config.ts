@@ -23,9 +23,9 @@ export default defineConfig({
       },
       {
         test: {
-          name: "app",
-          include: ["app/**/*.test.ts"],
-          globalSetup: "app/global-setup.ts",
+          name: "examples",
+          include: ["examples/**/*.test.ts"],
+          globalSetup: "app/harness/global-setup.ts",
           testTimeout: 60_000,
           hookTimeout: 60_000,
         },

@@ -1,18 +1,18 @@
 import { randomUUID } from "node:crypto";
-import { withCleanup } from "./cleanup";
-import { startAuthServer } from "./auth-server";
-import { checkout } from "./checkout";
-import type { Answer } from "./client";
-import { Narration, type Happening } from "./narration";
-import { createOrganization, invite, must, password, signUp, type Person } from "./people";
+import { withCleanup } from "./harness/cleanup";
+import { startAuthServer } from "./harness/auth-server";
+import { checkout } from "./plugins/checkout";
+import type { Answer } from "./harness/client";
+import { Narration, type Happening } from "./plugins/narration";
+import { createOrganization, invite, must, password, signUp, type Person } from "./harness/people";
 import { alwaysFails } from "./plugins/always-fails";
-import { auditLog } from "./plugins/audit-log";
-import { seatSync } from "./plugins/seat-sync";
-import { standardEvents } from "./plugins/standard-events";
-import { seatPriceId, teamPlan } from "./plans";
-import { createDatabase, startPostgres } from "./postgres";
-import { bold, dim, green, heading, red, table, yellow } from "./print";
-import { StripeServer } from "./stripe-server";
+import { auditLog } from "../examples/audit-log";
+import { seatSync } from "../examples/seat-sync";
+import { standardEvents } from "../examples/standard-events";
+import { seatPriceId, teamPlan } from "./harness/plans";
+import { createDatabase, startPostgres } from "./harness/postgres";
+import { bold, dim, green, heading, red, table, yellow } from "./harness/print";
+import { StripeServer } from "./harness/stripe-server";
 
 interface Request {
   by: Person;

@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { startForwardingApp } from "./app";
-import { withCleanup } from "./cleanup";
-import { forkWorker } from "./forked-worker";
-import { accept, invite, signUp, type Person } from "./people";
-import { seatPriceId } from "./plans";
-import { bold, dim, green, heading, red, table, yellow } from "./print";
-import type { WorkerMessage } from "./worker";
+import { startForwardingApp } from "./harness/app";
+import { withCleanup } from "./harness/cleanup";
+import { forkWorker } from "./harness/forked-worker";
+import { accept, invite, signUp, type Person } from "./harness/people";
+import { seatPriceId } from "./harness/plans";
+import { bold, dim, green, heading, red, table, yellow } from "./harness/print";
+import type { WorkerMessage } from "../examples/queue/worker";
 
 const membersMeanwhile = 3;
 

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import type { Defer } from "../app/cleanup";
+import type { Defer } from "../app/harness/cleanup";
 
 const run = promisify(execFile);
 const root = fileURLToPath(new URL("../..", import.meta.url));

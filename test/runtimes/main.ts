@@ -1,5 +1,5 @@
 import { createRequire } from "node:module";
-import { dim, green, red } from "../app/print";
+import { dim, green, red } from "../app/harness/print";
 import { runInPage, startBrowser } from "./browser";
 import type { Report } from "./run-tests";
 import { runAsScript } from "./script";

@@ -1,7 +1,7 @@
 import { EventBus, type Events, type MemberEvent } from "@kernia/events";
 import { expectTypeOf, test } from "vitest";
 import type PgBoss from "pg-boss";
-import { publish, type ForwardableEvent } from "../app/queue";
+import { publish, type ForwardableEvent } from "../examples/queue/queue";
 
 declare module "@kernia/events" {
   interface Events {

@@ -1,5 +1,5 @@
 import { afterAll } from "vitest";
-import type { Defer } from "./app/cleanup";
+import type { Defer } from "./cleanup";
 
 /** Made where a test file begins: what any of its tests or hooks defers is done at its end, last first. */
 export function deferToEnd(): Defer {

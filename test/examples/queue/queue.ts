@@ -1,8 +1,8 @@
 import type { EventHandler, EventPayload, Events } from "@kernia/events";
 import PgBoss from "pg-boss";
 import type { Jsonify, ReadonlyDeep } from "type-fest";
-import type { Defer } from "./cleanup";
-import { createPool } from "./postgres";
+import type { Defer } from "../../app/harness/cleanup";
+import { createPool } from "../../app/harness/postgres";
 
 /** The declared events whose payload is the same before and after `JSON.stringify`. */
 export type ForwardableEvent = {

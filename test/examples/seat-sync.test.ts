@@ -1,8 +1,8 @@
 import { beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { startApp } from "./app";
-import { seatPriceId, teamPlan } from "./plans";
-import { accept, invite, join, password, signUp } from "./people";
-import { deferToEnd } from "../defer";
+import { startApp } from "../app/harness/app";
+import { seatPriceId, teamPlan } from "../app/harness/plans";
+import { accept, invite, join, password, signUp } from "../app/harness/people";
+import { deferToEnd } from "../app/harness/defer";
 
 const defer = deferToEnd();
 

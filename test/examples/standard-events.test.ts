@@ -1,9 +1,17 @@
 import { beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { startApp } from "./app";
-import { accept, createOrganization, invite, join, password, signUp, type Person } from "./people";
-import { alwaysFails } from "./plugins/always-fails";
-import { auditLog } from "./plugins/audit-log";
-import { deferToEnd } from "../defer";
+import { startApp } from "../app/harness/app";
+import {
+  accept,
+  createOrganization,
+  invite,
+  join,
+  password,
+  signUp,
+  type Person,
+} from "../app/harness/people";
+import { alwaysFails } from "../app/plugins/always-fails";
+import { auditLog } from "./audit-log";
+import { deferToEnd } from "../app/harness/defer";
 
 const defer = deferToEnd();
 

@@ -2,11 +2,11 @@ import { fork } from "node:child_process";
 import { EventEmitter, on, once } from "node:events";
 import { fileURLToPath } from "node:url";
 import type { Defer } from "./cleanup";
-import type { WorkerMessage } from "./worker";
+import type { WorkerMessage } from "../../examples/queue/worker";
 
 /** Starts the worker in a process of its own, and returns once it is ready. */
 export async function forkWorker(databaseUrl: string, stripePort: number, defer: Defer) {
-  const child = fork(fileURLToPath(new URL("worker.ts", import.meta.url)), {
+  const child = fork(fileURLToPath(new URL("../../examples/queue/worker.ts", import.meta.url)), {
     execArgv: ["--import", "tsx"],
     env: { ...process.env, DATABASE_URL: databaseUrl, STRIPE_PORT: String(stripePort) },
   });

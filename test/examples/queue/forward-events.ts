@@ -1,7 +1,7 @@
 import { getBus } from "@kernia/events";
 import type { BetterAuthPlugin } from "better-auth";
 import type PgBoss from "pg-boss";
-import { publish } from "../queue";
+import { publish } from "./queue";
 
 /** Publishes the member events and the deletion of users to pg-boss: one line per event. */
 export function forwardEvents(boss: PgBoss) {

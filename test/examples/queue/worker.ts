@@ -1,11 +1,11 @@
 import type { EventHandler } from "@kernia/events";
 import type { AuthContext } from "better-auth";
-import { createAuth } from "./auth-server";
-import { teamPlan } from "./plans";
-import { auditedEvents, auditLog, createAuditLog } from "./plugins/audit-log";
-import { createSeatSync, seatSync } from "./plugins/seat-sync";
+import { createAuth } from "../../app/harness/auth-server";
+import { teamPlan } from "../../app/harness/plans";
+import { auditedEvents, auditLog, createAuditLog } from "../audit-log";
+import { createSeatSync, seatSync } from "../seat-sync";
 import { startBoss, subscribe, work } from "./queue";
-import { stripeClient } from "./stripe-server";
+import { stripeClient } from "../../app/harness/stripe-server";
 
 /** What the worker tells the process that forked it. */
 export interface WorkerMessage {

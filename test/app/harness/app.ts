@@ -4,12 +4,12 @@ import { startAuthServer, type AuthAppOptions } from "./auth-server";
 import type { Defer } from "./cleanup";
 import { seatPriceId, teamPlan } from "./plans";
 import { createOrganization, signUp } from "./people";
-import { auditLog } from "./plugins/audit-log";
-import { forwardEvents } from "./plugins/forward-events";
-import { seatSync, type SeatSyncOptions } from "./plugins/seat-sync";
-import { standardEvents } from "./plugins/standard-events";
+import { auditLog } from "../../examples/audit-log";
+import { forwardEvents } from "../../examples/queue/forward-events";
+import { seatSync, type SeatSyncOptions } from "../../examples/seat-sync";
+import { standardEvents } from "../../examples/standard-events";
 import { createDatabase, startPostgres } from "./postgres";
-import { startBoss } from "./queue";
+import { startBoss } from "../../examples/queue/queue";
 import { StripeServer } from "./stripe-server";
 
 export interface AppOptions {

@@ -2,8 +2,8 @@ import { getBus } from "@kernia/events";
 import { betterAuth, type BetterAuthOptions } from "better-auth";
 import { memoryAdapter } from "better-auth/adapters/memory";
 import { expect, test } from "vitest";
-import { password } from "./people";
-import { privacy } from "../recipes/in-background";
+import { password } from "../../app/harness/people";
+import { privacy } from "./in-background";
 
 /** Erases somebody while a handler waits to be released. */
 async function erase(advanced: BetterAuthOptions["advanced"] = {}) {

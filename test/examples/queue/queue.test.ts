@@ -3,13 +3,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { EventBus, type Events, type MemberEvent } from "@kernia/events";
 import type PgBoss from "pg-boss";
 import { beforeAll, describe, expect, test } from "vitest";
-import { startForwardingApp } from "./app";
-import { forkWorker } from "./forked-worker";
-import { join } from "./people";
-import { createDatabase, startEmbeddedPostgres, startPostgres } from "./postgres";
+import { startForwardingApp } from "../../app/harness/app";
+import { forkWorker } from "../../app/harness/forked-worker";
+import { join } from "../../app/harness/people";
+import { createDatabase, startEmbeddedPostgres, startPostgres } from "../../app/harness/postgres";
 import { publish, startBoss, subscribe, work, type ForwardableEvent } from "./queue";
 import type { WorkerMessage } from "./worker";
-import { deferToEnd } from "../defer";
+import { deferToEnd } from "../../app/harness/defer";
 
 const defer = deferToEnd();
 

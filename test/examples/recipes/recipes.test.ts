@@ -1,7 +1,7 @@
 import { EventBus, getBus, type EventName, type EventPayload } from "@kernia/events";
 import { describe, expect, test } from "vitest";
-import { withTimeLimit } from "../recipes/time-limit";
-import { CollectingLogger } from "./collecting-logger";
+import { withTimeLimit } from "./time-limit";
+import { CollectingLogger } from "../../unit/collecting-logger";
 
 const deleted = { userId: "u_1", action: "deleted" } as const;
 
