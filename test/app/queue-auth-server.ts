@@ -1,6 +1,8 @@
+import type { BetterAuthPlugin } from "better-auth";
+import { createAuthMiddleware } from "better-auth/api";
 import { startAuthServer } from "./harness/auth-server";
 import { parentOf } from "./harness/child";
-import { createOutbox, tables } from "./harness/outbox";
+import { tables } from "./harness/outbox";
 
 /** What the auth server tells the process that started it. */
 export interface AuthServerMessage {
@@ -8,10 +10,24 @@ export interface AuthServerMessage {
 }
 
 const { tell } = parentOf<AuthServerMessage>();
-const { pool } = await startAuthServer({
+await startAuthServer({
   databaseUrl: process.env["DATABASE_URL"]!,
   port: Number(process.env["PORT"]),
-  plugins: tables,
+  plugins: process.env["DIES"] ? [...tables, diesBeforeItPublishes()] : tables,
 });
-await createOutbox(pool);
 tell({ kind: "ready" });
+
+/** Dies where a plugin would publish: once the route has made its change. */
+function diesBeforeItPublishes(): BetterAuthPlugin {
+  return {
+    id: "dies-before-it-publishes",
+    hooks: {
+      after: [
+        {
+          matcher: ({ path }) => path === "/organization/accept-invitation",
+          handler: createAuthMiddleware(async () => process.kill(process.pid, "SIGKILL")),
+        },
+      ],
+    },
+  };
+}

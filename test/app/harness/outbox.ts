@@ -25,8 +25,11 @@ export const tables: BetterAuthPlugin[] = [
 ];
 
 /** A database with the tables of the demo's app, and with the outbox unless it is to come later. */
-export async function createOutboxDatabase(defer: Defer, { outbox = true } = {}) {
-  const databaseUrl = await createDatabase(await startPostgres(defer), defer);
+export async function createOutboxDatabase(
+  defer: Defer,
+  { serverUrl, outbox = true }: { serverUrl?: string; outbox?: boolean } = {},
+) {
+  const databaseUrl = await createDatabase(serverUrl ?? (await startPostgres(defer)), defer);
   const { auth, pool, close } = createAuth({ databaseUrl, plugins: tables });
   defer(close);
   const { runMigrations } = await getMigrations(auth.options);

@@ -1,15 +1,12 @@
-import { once, EventEmitter } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
-import { EventBus, type Events, type MemberEvent } from "@kernia/events";
-import type PgBoss from "pg-boss";
-import { beforeAll, describe, expect, test } from "vitest";
-import { startForwardingApp } from "../../app/harness/app";
-import { forkWorker } from "../../app/harness/forked-worker";
-import { join } from "../../app/harness/people";
-import { createDatabase, startEmbeddedPostgres, startPostgres } from "../../app/harness/postgres";
-import { publish, startBoss, subscribe, work, type ForwardableEvent } from "./queue";
-import type { WorkerMessage } from "./worker";
+import type { EventName, Events } from "@kernia/events";
+import PgBoss from "pg-boss";
+import pg from "pg";
+import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { deferToEnd } from "../../app/harness/defer";
+import { createOutboxDatabase, untilAllDone } from "../../app/harness/outbox";
+import { addJobs, createQueues, work, type Queues } from "./queue";
+import type { OutboxEvent } from "./relay";
 
 const defer = deferToEnd();
 
@@ -20,189 +17,206 @@ const memberEvent = (userId: string): Events[typeof added] => ({
   role: "member",
   action: "added",
 });
+const outboxEvents = (...events: [EventName, unknown][]): OutboxEvent[] =>
+  events.map(([event, payload], index) => ({
+    id: String(index),
+    event,
+    payload,
+    createdAt: new Date(),
+  }));
+const members = (count: number) =>
+  outboxEvents(
+    ...Array.from({ length: count }, (_, index): [string, unknown] => [
+      added,
+      memberEvent(`user_${index}`),
+    ]),
+  );
 
-/** Waits until `reached` returns true. */
-async function until(reached: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await reached())) await sleep(20);
+let databaseUrl: string;
+let pool: pg.Pool;
+let boss: PgBoss;
+
+beforeAll(async () => {
+  ({ databaseUrl, pool } = await createOutboxDatabase(defer));
+});
+
+beforeEach(async () => {
+  await pool.query("drop schema if exists pgboss cascade");
+  boss = await startBoss();
+});
+
+afterEach(() => boss.stop({ graceful: false, wait: true }));
+
+async function startBoss(): Promise<PgBoss> {
+  const boss = new PgBoss({ connectionString: databaseUrl, schedule: false });
+  boss.on("error", () => {});
+  return boss.start();
 }
 
-async function unfinished(boss: PgBoss): Promise<number> {
-  const { rows } = await boss
-    .getDb()
-    .executeSql("select count(*)::int as count from pgboss.job where state < 'completed'", []);
-  return rows[0].count;
+/** Adds the jobs in a transaction that ends with `end`. */
+async function add(queues: Queues, events: OutboxEvent[], end = "commit"): Promise<void> {
+  const client = await pool.connect();
+  try {
+    await client.query("begin");
+    await addJobs(boss, queues, events, client);
+    await client.query(end);
+  } finally {
+    client.release();
+  }
 }
+
+const silent = { error: () => {} };
 
 describe("a queue", () => {
-  let boss: PgBoss;
+  test("gets each of its events once, as does each other, and no others", async () => {
+    const seen: Record<string, string[]> = { one: [], other: [], deletions: [] };
+    const queues: Queues = {
+      one: { [added]: ({ userId }) => seen["one"]!.push(userId) },
+      other: { [added]: ({ userId }) => seen["other"]!.push(userId) },
+      deletions: { "user.deleted": ({ userId }) => seen["deletions"]!.push(userId) },
+    };
+    await createQueues(boss, queues);
+    await add(queues, members(20));
+    await work(boss, queues, silent);
+    await untilAllDone(pool);
 
-  beforeAll(async () => {
-    const databaseUrl = await createDatabase(await startPostgres(defer), defer);
-    boss = await startBoss(databaseUrl, defer, { maintains: true });
-  });
-
-  test("gets every published event once, as does each other that subscribes", async () => {
-    const names = ["one", "other"];
-    const seen: Record<string, string[]> = { one: [], other: [] };
-    for (const name of names) await subscribe(boss, name, [added]);
     const users = Array.from({ length: 20 }, (_, index) => `user_${index}`);
-
-    await Promise.all(users.map((user) => publish(boss, added, memberEvent(user))));
-    for (const name of names) {
-      await work(boss, name, ({ userId }: MemberEvent) => seen[name]!.push(userId));
-    }
-    await until(async () => (await unfinished(boss)) === 0);
-
-    expect(seen["one"]!.sort()).toEqual([...users].sort());
-    expect(seen["other"]!.sort()).toEqual([...users].sort());
+    expect(seen).toEqual({ one: users, other: users, deletions: [] });
   });
 
-  test.each<[ForwardableEvent, object]>([
+  test("gets nothing of a transaction that is rolled back", async () => {
+    const queues: Queues = { one: { [added]: () => {} } };
+    await createQueues(boss, queues);
+    await add(queues, members(3), "rollback");
+    expect(await boss.getQueueSize("one")).toBe(0);
+  });
+
+  test.each<[EventName, unknown]>([
     [added, memberEvent("ü ☃ \u{1f600}")],
     ["organization.member.removed", { ...memberEvent("u"), action: "removed" }],
     ["organization.member.updated", { ...memberEvent("u"), action: "updated" }],
     ["user.deleted", { userId: "u", action: "deleted" }],
-  ])("hands over the payload of %s as it left", async (event, payload) => {
-    const queue = `payload.${event}`;
-    const arrived = new EventEmitter();
-    await subscribe(boss, queue, [event]);
+  ])("hands over the payload of %s, and the id of its job", async (event, payload) => {
+    const handler = vi.fn();
+    const queues: Queues = { one: { [event]: handler } };
+    await createQueues(boss, queues);
+    await add(queues, outboxEvents([event, payload]));
+    await work(boss, queues, silent);
+    await untilAllDone(pool);
 
-    await publish(boss, event, payload as never);
-    const arrival = once(arrived, "payload");
-    await work(boss, queue, (payload) => void arrived.emit("payload", payload));
-
-    expect(await arrival).toEqual([payload]);
+    expect(handler.mock.calls).toEqual([[payload, expect.stringMatching(/^[\da-f-]{36}$/)]]);
   });
 
-  test("runs a handler that fails twice a third time, and no other again", async () => {
-    const event = "user.deleted";
-    let attempts = 0;
-    let others = 0;
-    await subscribe(boss, "fails-twice", [event]);
-    await subscribe(boss, "succeeds", [event]);
-    await work(boss, "fails-twice", async () => {
-      if (++attempts < 3) throw new Error("not yet");
-    });
-    await work(boss, "succeeds", () => void others++);
-
-    await publish(boss, event, { userId: "u", action: "deleted" });
-    await until(async () => attempts === 3 && (await unfinished(boss)) === 0);
-
-    expect({ attempts, others }).toEqual({ attempts: 3, others: 1 });
+  test("that is not there fails the relay's transaction, so that the event stays", async () => {
+    const queues: Queues = { "not-there": { [added]: () => {} } };
+    await expect(add(queues, members(1))).rejects.toThrow("not-there");
   });
 
-  test("is shared by two workers, and no job runs twice", async () => {
-    const event = "organization.member.updated";
-    const seen: [string, string][] = [];
-    await subscribe(boss, "shared", [event]);
-    const users = Array.from({ length: 40 }, (_, index) => `user_${index}`);
-    for (const user of users) {
-      await publish(boss, event, { ...memberEvent(user), action: "updated" });
-    }
-
-    for (const worker of ["first", "second"]) {
-      await work(boss, "shared", async ({ userId }: MemberEvent) => {
-        seen.push([worker, userId]);
-        await sleep(5);
-      });
-    }
-    await until(async () => (await unfinished(boss)) === 0);
-
-    expect(seen.map(([, userId]) => userId).sort()).toEqual([...users].sort());
-    expect(new Set(seen.map(([worker]) => worker)).size).toBe(2);
+  test("may be created again", async () => {
+    const queues: Queues = { one: { [added]: () => {} } };
+    await createQueues(boss, queues);
+    await add(queues, members(2));
+    await createQueues(boss, queues);
+    expect(await boss.getQueueSize("one")).toBe(2);
   });
 });
 
-describe("a worker in a process of its own", () => {
-  test("loses nothing when it is killed in the middle of a job", async () => {
-    const { app, boss, databaseUrl } = await startForwardingApp(defer);
-    const lovelace = await app.startOrganization();
-    const worker = await forkWorker(databaseUrl, app.stripe.port, defer);
-
-    app.stripe.fault = "hang";
-    await join(lovelace.owner, lovelace.organizationId, "Bob");
-    await worker.told(
-      ({ kind, queue }: WorkerMessage) => kind === "starts" && queue === "seat-sync",
-    );
-    await worker.kill();
-    app.stripe.fault = undefined;
-    await join(lovelace.owner, lovelace.organizationId, "Carol");
-    expect(await app.counts(lovelace)).toEqual({ members: 3, quantity: 1, seats: 1 });
-
-    await forkWorker(databaseUrl, app.stripe.port, defer);
-    await until(async () => (await unfinished(boss)) === 0);
-
-    expect(await app.counts(lovelace)).toEqual({ members: 3, quantity: 3, seats: 3 });
-    expect(await app.adapter.count({ model: "auditLog" })).toBeGreaterThanOrEqual(2);
-  });
-
-  test("ends with equal counts after the events of 1,000 members", async () => {
-    const members = 1_000;
-    const { app, boss, databaseUrl } = await startForwardingApp(defer);
-    const lovelace = await app.startOrganization();
-    const { organizationId } = lovelace;
-    await forkWorker(databaseUrl, app.stripe.port, defer);
-    const { pluginState } = (await app.auth.$context) as unknown as {
-      pluginState: { events: EventBus };
-    };
-
-    const start = performance.now();
-    for (let index = 0; index < members; index++) {
-      const { id: userId } = await app.adapter.create({
-        model: "user",
-        data: {
-          name: `Guest${index}`,
-          email: `guest${index}@example.com`,
-          emailVerified: false,
-          createdAt: new Date(),
-          updatedAt: new Date(),
-        },
-      });
-      const member = { organizationId, userId, role: "member" };
-      await app.adapter.create({ model: "member", data: { ...member, createdAt: new Date() } });
-      await pluginState.events.emit(added, { ...member, action: "added" });
-    }
-    const emitted = performance.now();
-    await until(async () => (await unfinished(boss)) === 0);
-    const done = performance.now();
-
-    const counts = await app.counts(lovelace);
-    const auditRows = await app.adapter.count({ model: "auditLog" });
-    console.log(
-      `1,000 members: emitted in ${((emitted - start) / 1e3).toFixed(1)} s, all done after ` +
-        `${((done - start) / 1e3).toFixed(1)} s; ${JSON.stringify({ ...counts, auditRows })}`,
-    );
-    expect(counts).toEqual({ members: 1_001, quantity: 1_001, seats: 1_001 });
-    expect(auditRows).toBe(members);
-    expect(app.errors).toEqual([]);
-  });
-});
-
-describe("when PostgreSQL goes away", () => {
-  test("each failure is logged, every emit settles, and forwarding goes on when it is back", async () => {
-    const postgres = await startEmbeddedPostgres(defer);
-    const boss = await startBoss(postgres.url, defer);
-    await subscribe(boss, "survives", [added]);
+describe("a handler that fails", () => {
+  test("twice runs a third time, with the same job id, and no other runs again", async () => {
     const logged: unknown[][] = [];
-    const bus = new EventBus({ error: (...args) => logged.push(args) });
-    const seen: string[] = [];
-    bus.on(added, (event) => publish(boss, added, event));
-    bus.on(added, ({ userId }) => seen.push(userId));
-    await bus.emit(added, memberEvent("before"));
+    const jobIds: string[] = [];
+    const others: string[] = [];
+    const queues: Queues = {
+      "fails-twice": {
+        [added](_, jobId) {
+          if (jobIds.push(jobId) < 3) throw new Error("not yet");
+        },
+      },
+      succeeds: { [added]: (_, jobId) => others.push(jobId) },
+    };
+    await createQueues(boss, queues, { retryDelay: 1 });
+    await add(queues, members(1));
+    await work(boss, queues, { error: (...args) => logged.push(args) });
+    await untilAllDone(pool);
 
-    await postgres.stop();
-    await Promise.all(["down_1", "down_2", "down_3"].map((id) => bus.emit(added, memberEvent(id))));
-
-    expect(logged.map(([message, event]) => [message, event])).toEqual(
-      Array(3).fill(["Event handler failed:", added]),
+    expect(jobIds).toEqual(Array(3).fill(jobIds[0]));
+    expect(others).toHaveLength(1);
+    expect(logged).toEqual(
+      Array(2).fill(["Event handler failed:", added, new Error("not yet")]),
     );
-    expect(seen).toEqual(["before", "down_1", "down_2", "down_3"]);
+  });
 
-    await postgres.startAgain();
-    await bus.emit(added, memberEvent("after"));
-    const jobs = await boss.fetch<MemberEvent>("survives", { batchSize: 10 });
+  test("does not hold up the jobs behind it", async () => {
+    const seen: string[] = [];
+    const queues: Queues = {
+      one: {
+        [added]({ userId }) {
+          seen.push(userId);
+          if (seen.length === 1) throw new Error("not yet");
+        },
+      },
+    };
+    await createQueues(boss, queues);
+    await add(queues, members(3));
+    await work(boss, queues, silent);
+    await untilAllDone(pool);
+    expect(seen).toEqual(["user_0", "user_1", "user_2", "user_0"]);
+  });
+});
 
-    expect(logged).toHaveLength(3);
-    expect(jobs.map(({ data }) => data.userId).sort()).toEqual(["after", "before"]);
+describe("several workers", () => {
+  test("share a queue, and no job runs twice", async () => {
+    const seen: [number, string][] = [];
+    const queues = (worker: number): Queues => ({
+      shared: {
+        async [added]({ userId }: { userId: string }) {
+          seen.push([worker, userId]);
+          await sleep(5);
+        },
+      },
+    });
+    const events = members(40);
+    await createQueues(boss, queues(0));
+    await add(queues(0), events);
+    const other = await startBoss();
+    await work(boss, queues(1), silent);
+    await work(other, queues(2), silent);
+    await untilAllDone(pool);
+    await other.stop({ graceful: false, wait: true });
+
+    expect(seen.map(([, userId]) => userId).sort()).toEqual(
+      events.map(({ payload }) => (payload as { userId: string }).userId).sort(),
+    );
+    expect(new Set(seen.map(([worker]) => worker))).toEqual(new Set([1, 2]));
+  });
+
+  test("of one process work on as many jobs at once", async () => {
+    let [running, most] = [0, 0];
+    const queues: Queues = {
+      one: {
+        async [added]() {
+          most = Math.max(most, ++running);
+          await vi.waitFor(() => expect(most).toBe(3), 5_000);
+          running--;
+        },
+      },
+    };
+    await createQueues(boss, queues);
+    await add(queues, members(6));
+    await work(boss, queues, silent, 3);
+    await untilAllDone(pool);
+    expect(most).toBe(3);
+  });
+
+  test("start at once when they are woken", async () => {
+    const handler = vi.fn();
+    const queues: Queues = { one: { [added]: handler } };
+    await createQueues(boss, queues);
+    const wake = await work(boss, queues, silent);
+    // Each has looked once, found nothing, and would look again in two seconds.
+    await vi.waitFor(() => expect(boss.listenerCount("error")).toBeGreaterThan(0));
+    await add(queues, members(1));
+    wake();
+    await vi.waitFor(() => expect(handler).toHaveBeenCalledOnce(), 1_000);
   });
 });

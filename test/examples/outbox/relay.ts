@@ -67,7 +67,7 @@ export function startRelay({
         await relayOverOneConnection();
       } catch (error) {
         await logger.error("The outbox relay failed and will try again:", error);
-        if (!stopping) await bell.wait(1);
+        if (!stopping) await bell.wait(Math.min(1, pollingSeconds));
       }
     }
   }
@@ -77,6 +77,8 @@ export function startRelay({
       connectionString: databaseUrl,
       connectionTimeoutMillis: 5_000,
       query_timeout: 60_000,
+      // Should this machine vanish, its rows go to another relay.
+      idle_in_transaction_session_timeout: 60_000,
       keepAlive: true,
     });
     client.on("notification", bell.ring);

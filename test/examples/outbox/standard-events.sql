@@ -3,7 +3,7 @@
 --
 -- Run it once Better Auth's tables exist, as a role that may create tables and functions in public
 -- and owns "member" and "user" (or has the privilege TRIGGER on them). Running it again does no harm.
--- It needs PostgreSQL 14 or newer. If your tables or columns have other names, change them here.
+-- If your tables or columns have other names, change them here.
 --
 -- The application's role needs no privilege on event_outbox, unless it adds events of its own:
 --   grant insert on public.event_outbox to application;
@@ -32,10 +32,6 @@ begin
   return null;
 end;
 $$;
-
-create or replace trigger event_outbox_notify
-after insert on public.event_outbox
-for each statement execute function public.event_outbox_notify();
 
 -- A membership that is given to another user or organization is a removal and an addition.
 create or replace function public.event_outbox_member() returns trigger
@@ -72,10 +68,6 @@ begin
 end;
 $$;
 
-create or replace trigger event_outbox_member
-after insert or update or delete on public.member
-for each row execute function public.event_outbox_member();
-
 create or replace function public.event_outbox_user() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -85,16 +77,35 @@ begin
 end;
 $$;
 
--- Deferred to the commit, for the memberships of a user may be deleted after the user. One statement,
--- so that no deletion comes between the old trigger and the new.
-do $$
-begin
-  drop trigger if exists event_outbox_user on public."user";
-  create constraint trigger event_outbox_user
-  after delete on public."user" deferrable initially deferred
-  for each row execute function public.event_outbox_user();
-end;
-$$;
-
 -- Or a role that may create a table of its own could attach them to it, and add false events.
 revoke execute on function public.event_outbox_member, public.event_outbox_user from public;
+
+-- Only those that are missing, so that running this again locks no table.
+do $$
+begin
+  -- Deferred to the commit, for the memberships of a user may be deleted after the user.
+  if not exists (
+    select from pg_trigger where tgrelid = 'public."user"'::regclass and tgname = 'event_outbox_user'
+  ) then
+    create constraint trigger event_outbox_user
+    after delete on public."user" deferrable initially deferred
+    for each row execute function public.event_outbox_user();
+  end if;
+
+  if not exists (
+    select from pg_trigger where tgrelid = 'public.member'::regclass and tgname = 'event_outbox_member'
+  ) then
+    create trigger event_outbox_member
+    after insert or update or delete on public.member
+    for each row execute function public.event_outbox_member();
+  end if;
+
+  if not exists (
+    select from pg_trigger where tgrelid = 'public.event_outbox'::regclass and tgname = 'event_outbox_notify'
+  ) then
+    create trigger event_outbox_notify
+    after insert on public.event_outbox
+    for each statement execute function public.event_outbox_notify();
+  end if;
+end;
+$$;
