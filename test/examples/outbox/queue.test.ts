@@ -61,7 +61,7 @@ async function add(queues: Queues, events: OutboxEvent[], end = "commit"): Promi
     await addJobs(boss, queues, events, client);
     await client.query(end);
   } finally {
-    client.release();
+    client.release(true);
   }
 }
 
@@ -146,6 +146,23 @@ describe("a handler that fails", () => {
     );
   });
 
+  test("runs again alone, though others ran at the same time", async () => {
+    const seen: string[] = [];
+    const queues: Queues = {
+      one: {
+        [added]({ userId }) {
+          seen.push(userId);
+          if (userId === "user_1" && seen.length <= 3) throw new Error("not yet");
+        },
+      },
+    };
+    await createQueues(boss, queues);
+    await add(queues, members(3));
+    await work(boss, queues, silent, 3);
+    await untilAllDone(pool);
+    expect(seen).toEqual(["user_0", "user_1", "user_2", "user_1"]);
+  });
+
   test("does not hold up the jobs behind it", async () => {
     const seen: string[] = [];
     const queues: Queues = {
@@ -190,7 +207,7 @@ describe("several workers", () => {
     expect(new Set(seen.map(([worker]) => worker))).toEqual(new Set([1, 2]));
   });
 
-  test("of one process work on as many jobs at once", async () => {
+  test("that are one process work on so many jobs at once", async () => {
     let [running, most] = [0, 0];
     const queues: Queues = {
       one: {

@@ -47,21 +47,41 @@ export async function addJobs(
   events: readonly OutboxEvent[],
   client: ClientBase,
 ): Promise<void> {
-  const db = { executeSql: (text: string, values: unknown[]) => client.query(text, values) };
   for (const [queue, handlers] of Object.entries(queues)) {
-    for (const [index, { event, payload }] of events.entries()) {
-      if (!Object.hasOwn(handlers, event)) continue;
-      // pg-boss sorts jobs of one transaction by their ids.
-      const id = index.toString(16).padStart(8, "0") + randomUUID().slice(8);
-      const added = await boss.send(queue, { event, payload }, { id, db });
-      if (!added) throw new Error(`the queue ${queue} did not take the job: does it exist?`);
+    const jobs = events
+      .filter(({ event }) => Object.hasOwn(handlers, event))
+      .map(({ event, payload }, index) => ({
+        name: queue,
+        id: sortedId(index),
+        data: { event, payload },
+      }));
+    if (jobs.length === 0) continue;
+
+    let added: number | null = 0;
+    const db = {
+      async executeSql(text: string, values?: unknown[]) {
+        const result = await client.query(text, values);
+        added = result.rowCount;
+        return result;
+      },
+    };
+    // From pg-boss 11 on, `boss.insert(queue, jobs, { db })`.
+    await boss.insert(jobs, { db });
+    // pg-boss 10 says nothing when there is no such queue.
+    if (added !== jobs.length) {
+      throw new Error(`queue ${queue} took ${added} of ${jobs.length} jobs: does it exist?`);
     }
   }
 }
 
+/** pg-boss sorts jobs of one transaction by their ids. */
+function sortedId(index: number): string {
+  return index.toString(16).padStart(8, "0") + randomUUID().slice(8);
+}
+
 /**
- * Works off the queues, each on its own, its jobs in order and `concurrency` at a time. A failure is
- * logged, and the job is retried.
+ * Works off the queues, each on its own: `concurrency` jobs at once, or by default one after another
+ * in their order. A failure is logged, and that job is retried.
  *
  * @returns a function that has the workers look for jobs at once; otherwise they do every 2 seconds.
  */
@@ -73,22 +93,36 @@ export async function work(
 ): Promise<() => void> {
   const workers: string[] = [];
   for (const [queue, handlers] of Object.entries(queues)) {
-    for (let index = 0; index < concurrency; index++) {
-      const worker: string = await boss.work<QueuedEvent>(queue, async ([job]) => {
-        // There may be more; without this the next one would wait until the queue is polled again.
-        boss.notifyWorker(worker);
-        const { event, payload } = job!.data;
-        const handler: ((payload: never, jobId: string) => unknown) | undefined =
-          handlers[event as keyof Events];
-        try {
-          await handler?.(payload as never, job!.id);
-        } catch (error) {
-          await logger.error("Event handler failed:", event, error);
-          throw error;
-        }
-      });
-      workers.push(worker);
-    }
+    const options = { batchSize: concurrency };
+    const worker: string = await boss.work<QueuedEvent>(queue, options, async (jobs) => {
+      // There may be more; without this the next one would wait until the queue is polled again.
+      boss.notifyWorker(worker);
+      const outcomes = await Promise.allSettled(jobs.map((job) => handle(handlers, job, logger)));
+      const failure = outcomes.find((outcome) => outcome.status === "rejected");
+      if (!failure) return;
+      // pg-boss fails all jobs of the batch that are not completed.
+      const done = jobs.filter((_, index) => outcomes[index]!.status === "fulfilled");
+      if (done.length > 0) await boss.complete(queue, done.map(({ id }) => id));
+      throw failure.reason;
+    });
+    workers.push(worker);
   }
   return () => workers.forEach((worker) => boss.notifyWorker(worker));
+}
+
+async function handle(
+  handlers: Queues[string],
+  { id, data: { event, payload } }: PgBoss.Job<QueuedEvent>,
+  logger: Logger,
+): Promise<void> {
+  // The keys of `handlers` tie each to its payload; a name that comes from a table cannot.
+  const handler = handlers[event as keyof Events] as
+    | ((payload: unknown, jobId: string) => unknown)
+    | undefined;
+  try {
+    await handler?.(payload, id);
+  } catch (error) {
+    await logger.error("Event handler failed:", event, error);
+    throw error;
+  }
 }

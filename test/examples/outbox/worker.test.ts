@@ -83,7 +83,7 @@ describe("an auth server that is killed", () => {
     let interrupted = 0;
     for (let round = 0; round < rounds; round++) {
       const comingAndGoing = people.map((person) => comeAndGo(person).catch(() => interrupted++));
-      await sleep(50 + 300 * Math.random());
+      await sleep(200 + 500 * Math.random());
       await server.kill();
       await Promise.all(comingAndGoing);
       server = await startAuthServer(databaseUrl, port, defer);
@@ -177,7 +177,7 @@ describe("a worker in a process of its own", () => {
     const without = await timed(() => addMembers(1, people));
     await pool.query("delete from member");
     await pool.query("alter table member enable trigger event_outbox_member");
-    await startWorker({ CONCURRENCY: "10" });
+    await startWorker({ CONCURRENCY: "100" });
 
     const start = performance.now();
     const inserted = await timed(() => addMembers(1, people));
