@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
-import { runWithTransaction } from "@better-auth/core/context";
+import { getCurrentAdapter, runWithTransaction } from "@better-auth/core/context";
 import type { Where } from "better-auth";
+import { APIError } from "better-auth/api";
 import { accept, createOrganization, invite, must, password, type Person } from "../harness/people";
 import { scimToken, type Member, type PathServer } from "./server";
 
@@ -9,6 +10,8 @@ export interface Path {
   readonly name: string;
   /** Several changes of the same membership, each of which is to be told. */
   readonly inSteps?: true;
+  /** Cannot be taken where the adapter has no transactions. */
+  readonly needsTransactions?: true;
   /** Brings about what has to be there before; what it returns makes the change. */
   prepare(server: PathServer): Promise<() => Promise<unknown>>;
 }
@@ -24,7 +27,7 @@ const failed = async (answer: Promise<unknown>) => answer.catch(() => {});
 const twice = <Answer>(change: () => Promise<Answer>) => Promise.all([change(), change()]);
 const byId = (id: string): Where[] => [{ field: "id", value: id }];
 const veto = () => {
-  throw new Error("vetoed by a hook of the app");
+  throw new APIError("FORBIDDEN", { message: "vetoed by a hook of the app" });
 };
 
 const leave = (person: Person, organizationId: string) =>
@@ -53,10 +56,13 @@ const organizationRoutes: Path[] = [
     must(await ada.client.post("/organization/create", { name: "old", slug }));
     return () => ada.client.post("/organization/create", { name: "new", slug });
   }),
-  path("create an organization with a hook that changes the owner's role", async ({ ada, hooks }) => {
-    hooks.addMember = () => ({ data: { role: "admin" } });
-    return () => createOrganization(ada, "new");
-  }),
+  path(
+    "create an organization with a hook that changes the owner's role",
+    async ({ ada, hooks }) => {
+      hooks.addMember = () => ({ data: { role: "admin" } });
+      return () => createOrganization(ada, "new");
+    },
+  ),
   path("create an organization with a hook that vetoes the owner", async ({ ada, hooks }) => {
     hooks.addMember = veto;
     return () => failed(createOrganization(ada, "new"));
@@ -82,7 +88,9 @@ const organizationRoutes: Path[] = [
   }),
   path("accept an invitation to a team", async ({ ada, organization, signUp }) => {
     const [bob, organizationId] = [await signUp("Bob"), await organization()];
-    const team = must(await ada.client.post("/organization/create-team", { name: "t", organizationId }));
+    const team = must(
+      await ada.client.post("/organization/create-team", { name: "t", organizationId }),
+    );
     const { body } = must(
       await ada.client.post("/organization/invite-member", {
         organizationId,
@@ -139,7 +147,8 @@ const organizationRoutes: Path[] = [
   path("reject an invitation", async ({ ada, organization, signUp }) => {
     const bob = await signUp("Bob");
     const invitationId = await invite(ada, await organization(), bob.email);
-    return async () => must(await bob.client.post("/organization/reject-invitation", { invitationId }));
+    return async () =>
+      must(await bob.client.post("/organization/reject-invitation", { invitationId }));
   }),
   path("remove a member by id", async ({ ada, organization, join }) => {
     const organizationId = await organization();
@@ -166,7 +175,9 @@ const organizationRoutes: Path[] = [
   path("remove a member who is in a team", async ({ ada, organization, join }) => {
     const organizationId = await organization();
     const bob = await join(organizationId);
-    const team = must(await ada.client.post("/organization/create-team", { name: "t", organizationId }));
+    const team = must(
+      await ada.client.post("/organization/create-team", { name: "t", organizationId }),
+    );
     must(
       await ada.client.post("/organization/add-team-member", {
         teamId: team.body.id,
@@ -319,11 +330,15 @@ const serverSideCalls: Path[] = [
   pathInSteps("auth.api.addMember, taken back, for the team is full", async (server) => {
     const { ada, auth, organization, signUp } = server;
     const [{ userId }, organizationId] = [await signUp("Bob"), await organization()];
-    const team = must(await ada.client.post("/organization/create-team", { name: "t", organizationId }));
+    const team = must(
+      await ada.client.post("/organization/create-team", { name: "t", organizationId }),
+    );
     const teamId = team.body.id;
     for (const role of ["member", "member", "member"]) {
       const guest = await server.signUp("Guest");
-      await auth.api["addMember"]!({ body: { userId: guest.userId, organizationId, role, teamId } });
+      await auth.api["addMember"]!({
+        body: { userId: guest.userId, organizationId, role, teamId },
+      });
     }
     const body = { userId, organizationId, role: "member", teamId };
     return () => failed(auth.api["addMember"]!({ body }));
@@ -557,7 +572,9 @@ const ssoRoutes: Path[] = [
   path("sign in by SSO for the second time", async (server) => {
     const provider = await server.ssoProvider(await server.organization());
     const email = `bob@${provider.domain}`;
-    await (await signInBySso(server, provider.providerId, email))();
+    await (
+      await signInBySso(server, provider.providerId, email)
+    )();
     return signInBySso(server, provider.providerId, email);
   }),
   path("sign in by SSO that belongs to no organization", async (server) => {
@@ -795,7 +812,7 @@ const transactions: Path[] = [
         await transaction.create({ model: "member", data });
       });
   }),
-  path("a transaction that is rolled back", async ({ adapter, join, organization }) => {
+  pathInSteps("a transaction that is rolled back", async ({ adapter, join, organization }) => {
     const { memberId, userId } = await join(await organization());
     return () =>
       failed(
@@ -820,11 +837,13 @@ const transactions: Path[] = [
         await transaction.deleteMany({ model: "member", where: byId(id) });
       });
   }),
-  path("a user deleted by way of runWithTransaction", async ({ context, adapter, join, organization }) => {
-    const { userId } = await join(await organization());
-    return () =>
-      runWithTransaction(adapter, () => context.internalAdapter.deleteUser(userId));
-  }),
+  path(
+    "a user deleted by way of runWithTransaction",
+    async ({ context, adapter, join, organization }) => {
+      const { userId } = await join(await organization());
+      return () => runWithTransaction(adapter, () => context.internalAdapter.deleteUser(userId));
+    },
+  ),
   path("a user deleted by way of runWithTransaction, and rolled back", async (server) => {
     const { userId } = await server.join(await server.organization());
     return () =>
@@ -840,7 +859,6 @@ const transactions: Path[] = [
     return () =>
       runWithTransaction(adapter, () =>
         runWithTransaction(adapter, async () => {
-          const { getCurrentAdapter } = await import("@better-auth/core/context");
           const transaction = await getCurrentAdapter(adapter);
           await transaction.delete({ model: "member", where: byId(memberId) });
         }),
@@ -855,7 +873,7 @@ export const paths: readonly Path[] = [
   ...adminRoutes,
   ...anonymousRoutes,
   ...ssoRoutes,
-  ...scimRoutes,
+  ...scimRoutes.map((path) => ({ ...path, needsTransactions: true as const })),
   ...adapterCalls,
   ...transactions,
 ];

@@ -42,7 +42,7 @@ export interface Hooks {
 
 export type PathServer = Awaited<ReturnType<typeof startPathServer>>;
 
-export const scimToken = "a token on loopback";
+export const scimToken = "a-token-on-loopback";
 
 /** Better Auth with all official plugins that change members or delete users, behind real HTTP. */
 export async function startPathServer(
@@ -70,6 +70,38 @@ export async function startPathServer(
   await once(server, "listening");
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 
+  const scimOrganization = { id: "" };
+  const directory = scim({
+    connections: [
+      {
+        id: "directory",
+        credentials: [{ type: "bearer", id: "token", token: scimToken }],
+      },
+    ],
+    projection: {
+      roles: {
+        map: ({ source }) => [source.displayName],
+        exists: () => true,
+      },
+      // The plugin leaves it to the app which organization is meant; this is as its docs do it.
+      async reconcileUser({ userId, active, grants }, { database }) {
+        const organizationId = scimOrganization.id;
+        const where = [
+          { field: "organizationId", value: organizationId },
+          { field: "userId", value: userId },
+        ];
+        const role = grants[0]?.role ?? "member";
+        const member = await database.findOne<{ role: string }>({ model: "member", where });
+        if (!active) await database.deleteMany({ model: "member", where });
+        else if (member) await database.update({ model: "member", where, update: { role } });
+        else {
+          const data = { organizationId, userId, role, createdAt: new Date() };
+          await database.create({ model: "member", data });
+        }
+        hooks.provision?.();
+      },
+    },
+  });
   const official = [
     organization({
       membershipLimit: 5_000,
@@ -92,40 +124,9 @@ export async function startPathServer(
         getRole: async ({ user }) => (user.email.startsWith("admin") ? "admin" : "member"),
       },
     }),
-    scim({
-      connections: [
-        {
-          id: "directory",
-          credentials: [{ type: "bearer", id: "token", token: scimToken }],
-        },
-      ],
-      projection: {
-        roles: {
-          map: ({ source }) => [source.displayName],
-          exists: () => true,
-        },
-        // The plugin leaves it to the app which organization is meant; this is as its docs do it.
-        async reconcileUser({ userId, active, grants }, { database }) {
-          const organizationId = scimOrganization.id;
-          const where = [
-            { field: "organizationId", value: organizationId },
-            { field: "userId", value: userId },
-          ];
-          const role = grants[0]?.role ?? "member";
-          const member = await database.findOne<{ role: string }>({ model: "member", where });
-          if (!active) await database.deleteMany({ model: "member", where });
-          else if (member) await database.update({ model: "member", where, update: { role } });
-          else {
-            const data = { organizationId, userId, role, createdAt: new Date() };
-            await database.create({ model: "member", data });
-          }
-          hooks.provision?.();
-        },
-      },
-    }),
+    ...(withoutTransactions ? [] : [directory]),
     // Their own types do not allow for `exactOptionalPropertyTypes`.
   ] as unknown as BetterAuthPlugin[];
-  const scimOrganization = { id: "" };
 
   const kysely = new Kysely<unknown>({ dialect: new PostgresDialect({ pool }) });
   const auth = betterAuth({
@@ -148,7 +149,10 @@ export async function startPathServer(
       deleteUser: { enabled: true, beforeDelete: async () => hooks.beforeDeleteUser?.() },
     },
     databaseHooks: {
-      user: { delete: { before: async () => hooks.deleteUser?.() ?? true } },
+      user: {
+        create: { before: async () => ({ data: { emailVerified: true } }) },
+        delete: { before: async () => hooks.deleteUser?.() ?? true },
+      },
       session: { update: { before: async () => hooks.updateSession?.() } },
     },
     advanced: {
@@ -237,7 +241,9 @@ export async function startPathServer(
     },
 
     /** Registers a provider whose people become members of the organization. */
-    async ssoProvider(organizationId: string | null): Promise<{ providerId: string; domain: string }> {
+    async ssoProvider(
+      organizationId: string | null,
+    ): Promise<{ providerId: string; domain: string }> {
       const providerId = `sso-${randomUUID()}`;
       const domain = `${randomUUID()}.example.com`;
       await adapter.create({

@@ -63,7 +63,11 @@ export function leadsTo(before: Tables, told: readonly Told[], after: Tables): b
     const roleOf = new Map(rolesBefore);
     const users = new Set(before.users);
     const true_ = events.every((event) => apply(event, roleOf, users));
-    return true_ && same(roleOf, roles(after)) && [...before.users].every((id) => users.has(id) === after.users.has(id));
+    return (
+      true_ &&
+      same(roleOf, roles(after)) &&
+      [...before.users].every((id) => users.has(id) === after.users.has(id))
+    );
   });
 }
 
@@ -89,7 +93,9 @@ function apply([event, payload]: Told, roleOf: Map<string, string>, users: Set<s
   const had = roleOf.get(key);
   if (event === "organization.member.removed") return had === role && roleOf.delete(key);
   roleOf.set(key, role);
-  return event === "organization.member.added" ? had === undefined : had !== undefined && had !== role;
+  return event === "organization.member.added"
+    ? had === undefined
+    : had !== undefined && had !== role;
 }
 
 function roles({ members }: Tables): Map<string, string> {
