@@ -2,20 +2,19 @@ import { getBus, type EventPayload, type Events } from "@kernia/events";
 import type { BetterAuthPlugin } from "better-auth";
 
 /**
- * Emits the four standard events, whichever route, plugin or server-side call makes the change: they
- * all write through Better Auth's database adapter, and this plugin wraps its methods. A change made
- * in a transaction is told once it is committed, and never if it is rolled back. Whoever made the
- * change waits until the handlers are done.
+ * Emits the four standard events, whichever route, plugin or server-side call makes the change: all
+ * of them write through Better Auth's database adapter, and this plugin wraps its methods. A change
+ * that is made in a transaction is told once it is committed, and never if it is rolled back. The
+ * request that makes it waits for the handlers.
  *
- * What it costs: not one query more for sign-in, sessions, and adding a member. Where a transaction
- * is not open already, changing a role, removing a member, and deleting a user or an organization
- * open one. Removing a member takes no further query; the others take up to four small ones, and
- * some more for each thousand members.
+ * What it costs: not one query for sign-in, sessions, creating an organization and accepting an
+ * invitation. To remove a member, to change a role, or to delete a user or an organization takes a
+ * transaction, if none is open, and up to five small queries, more only for hundreds of members.
  *
- * What it cannot see: raw SQL, and anything else that writes past Better Auth's adapter; and a member
- * who joins in the moment between the reading of the members and the deletion of their organization
- * or user. Without transactions in the adapter, two servers that remove the same memberships with a
- * user or an organization at the same moment may both tell of it.
+ * What it cannot see: raw SQL, and anything else that writes past Better Auth's adapter. A member who
+ * joins while their user or organization is being deleted, after the memberships were read and before
+ * the database takes the new one along. Nor, where the adapter has no transactions, that another
+ * server removes the same members at the same moment: then both may tell of it.
  */
 export function standardEvents() {
   return {
@@ -23,153 +22,132 @@ export function standardEvents() {
 
     init(auth) {
       // One type for the adapters of all versions, and for those of a transaction.
-      watch(auth.adapter as unknown as Adapter, auth.tables, async (changes) => {
-        for (const together of changes) {
-          await Promise.all(together.map(([event, payload]) => getBus(auth).emit(event, payload)));
-        }
-      });
+      const adapter = auth.adapter as unknown as Adapter;
+      const tell: Tell = (together) =>
+        Promise.all(together.map(([event, payload]) => getBus(auth).emit(event, payload)));
+      watch(adapter, { adapter: { ...adapter }, tables: auth.tables, locks: false, tell });
     },
   } satisfies BetterAuthPlugin;
 }
 
+const deletions = ["delete", "deleteMany", "consumeOne"] as const;
+const writes = ["update", "updateMany", "incrementOne", ...deletions] as const;
+type Write = (typeof writes)[number];
 type Change = { [Name in keyof Events]: [Name, EventPayload<Name>] }[keyof Events];
 type Tables = { [model: string]: { modelName: string } };
 type Row = { id: unknown; organizationId: unknown; userId: unknown; role: string };
-type Where = { field: string; value: unknown; operator?: string; connector?: string }[];
+type Where = { field: string; value: unknown; operator?: string }[];
 type Query = { model: string; where: Where; limit?: number; update?: object; set?: object };
 type Result = Row | number | null | void;
-type Write = "update" | "updateMany" | "incrementOne" | "delete" | "deleteMany" | "consumeOne";
 type Adapter = { [method in Write]: (query: Query) => Promise<Result> } & {
   create(query: { model: string; data: object }): Promise<Row>;
   findMany(query: Query): Promise<Row[]>;
   transaction<Answer>(run: (adapter: Adapter) => Promise<Answer>): Promise<Answer>;
 };
-type Scope = { adapter: Adapter; tables: Tables; locks: boolean };
+/** The members of a list of changes are told at the same time. */
+type Tell = (together: Change[]) => unknown;
+type Scope = { adapter: Adapter; locks: boolean; tables: Tables; tell: Tell };
 
-/** Wraps the methods of `adapter`. The changes of a group are told at once, and the groups in turn. */
-function watch(adapter: Adapter, tables: Tables, tell: (changes: Change[][]) => unknown): Adapter {
-  const original = { ...adapter };
+/** Better Auth stops at 100 rows where no limit is given. */
+const all = 2 ** 31 - 1;
+
+const isNothing = (result: Result) => result === 0 || result === null;
+const concernsMembers = ({ update, set }: Query) =>
+  ["role", "userId", "organizationId"].some((field) => field in { ...update, ...set });
+
+/** Plugins use the names of the models; an app might use those of its tables. */
+const modelOf = ({ model }: { model: string }, tables: Tables) =>
+  ["member", "user", "organization"].find((name) =>
+    [name, tables[name]?.modelName].some((known) => model === known || model === `${known}s`),
+  );
+
+/** Gives the adapter methods that tell what they change. */
+function watch(adapter: Adapter, scope: Scope): Adapter {
+  const { adapter: original, tables, tell } = scope;
   let lastTurn: Promise<unknown> = Promise.resolve();
 
   adapter.create = async (query) => {
     const row = await original.create(query);
-    if (modelOf(query, tables) === "member") await tell([[added({ ...query.data, ...row })]]);
+    if (modelOf(query, tables) === "member") await tell([told("added", { ...query.data, ...row })]);
     return row;
   };
 
   adapter.transaction = async (run) => {
     const changes: Change[][] = [];
     const answer = await original.transaction((transaction) => {
-      // Without transactions it is the adapter itself, which is watched already.
-      if (transaction === adapter) return run(adapter);
+      // Without transactions, and within one, the adapter hands out itself.
+      if (transaction === adapter || transaction === original) return run(adapter);
       changes.length = 0; // Some adapters run again what failed.
-      return run(watch({ ...transaction }, tables, (more) => changes.push(...more)));
+      const keep: Tell = (together) => changes.push(together);
+      const inside = { adapter: transaction, locks: true, tables, tell: keep };
+      return run(watch({ ...transaction }, inside));
     });
-    await tell(changes);
+    for (const together of changes) await tell(together);
     return answer;
   };
 
   for (const method of writes.filter((method) => original[method])) {
     adapter[method] = async (query) => {
       const model = modelOf(query, tables);
-      const matters =
-        model === "member" ? deletes(method) || changesMembership(query) : deletes(method);
-      if (!model || !matters) return original[method](query);
-      const write = model === "member" ? changeMembers : deleteOwners;
-      const [result, changes] = await original.transaction((transaction) => {
-        if (transaction !== adapter) {
-          return write({ adapter: transaction, tables, locks: true }, method, query);
-        }
-        // Without transactions, this process at least makes one such change after the other.
-        const scope = { adapter: original, tables, locks: false };
-        const turn = lastTurn.then(() => write(scope, method, query));
+      const deletes = deletions.some((deletion) => deletion === method);
+      const matters = deletes ? model : model === "member" && concernsMembers(query);
+      if (!matters) return original[method](query);
+      return adapter.transaction(async (transaction) => {
+        if (transaction !== adapter) return transaction[method](query);
+        const changes: Change[][] = [];
+        const keep: Tell = (together) => changes.push(together);
+        const change = model === "member" ? write : deleteEach;
+        // Nothing else keeps two changes apart, on one connection or without transactions.
+        const turn = lastTurn.then(() => change({ ...scope, tell: keep }, method, query));
         lastTurn = turn.catch(() => {});
-        return turn;
+        const result = await turn;
+        for (const together of changes) await tell(together);
+        return method === "delete" ? undefined : result;
       });
-      await tell(changes);
-      return method === "delete" ? undefined : result;
     };
   }
   return adapter;
 }
 
-const writes: Write[] = [
-  "update",
-  "updateMany",
-  "incrementOne",
-  "delete",
-  "deleteMany",
-  "consumeOne",
-];
-const deletes = (method: Write) => writes.indexOf(method) > 2;
-/** Better Auth stops at 100 rows where no limit is given. */
-const all = 2 ** 31 - 1;
-
-async function changeMembers(
-  { adapter, ...scope }: Scope,
-  method: Write,
-  query: Query,
-): Promise<[Result, Change[][]]> {
-  const [{ field, operator = "eq" } = { field: "" }, ...more] = query.where;
-  const byId = field === "id" && operator === "eq" && more.length === 0;
-  if (adapter.consumeOne && (method === "consumeOne" || (method === "delete" && byId))) {
-    // Where two delete the same row at once, one of them gets it.
-    const member = (await adapter.consumeOne(query)) as Row | null;
-    return [member, member ? [[removed(member)]] : []];
-  }
-  const write = () => adapter[method === "delete" ? "deleteMany" : method](query);
-  const [result, changes] = await comparing({ adapter, ...scope }, query.where, write);
-  return [result, [changes]];
-}
-
-/** Deletes users or organizations one by one, with the memberships that the database takes along. */
-async function deleteOwners(
-  scope: Scope,
-  method: Write,
-  query: Query,
-): Promise<[Result, Change[][]]> {
+/** Deletes users or organizations, with the memberships that the database takes along. */
+async function deleteEach(scope: Scope, method: Write, query: Query): Promise<Result> {
   const one = method === "consumeOne";
   const model = modelOf(query, scope.tables);
-  const owners = await scope.adapter.findMany({ ...query, limit: one ? 1 : all });
-  let answer: Result = one ? null : 0;
-  const changes: Change[][] = [];
-  for (const { id } of owners) {
+  const results: Result[] = [];
+  for (const { id } of await scope.adapter.findMany({ ...query, limit: one ? 1 : all })) {
     const where = [...query.where, { field: "id", value: id }];
-    const write = () => scope.adapter[one ? method : "deleteMany"]({ ...query, where });
-    const [result, ofMembers] = await comparing(scope, [{ field: `${model}Id`, value: id }], write);
+    const memberships = [{ field: `${model}Id`, value: id }];
+    const result = await write(scope, method, { ...query, where }, memberships);
     if (isNothing(result)) continue;
-    answer = one ? result : Number(answer) + 1;
-    changes.push(ofMembers);
-    if (model === "user") changes.push([["user.deleted", { userId: `${id}`, action: "deleted" }]]);
+    results.push(result);
+    if (model === "user") scope.tell([["user.deleted", { userId: `${id}`, action: "deleted" }]]);
   }
-  return [answer, changes];
+  return one ? (results[0] ?? null) : results.length;
 }
 
-/** Writes, and compares the members at `where` before and after. */
-async function comparing(
-  scope: Scope,
-  where: Where,
-  write: () => Promise<Result>,
-): Promise<[Result, Change[]]> {
-  const before = scope.tables["member"] ? await readMembers(scope, where) : [];
-  const result = await write();
-  if (isNothing(result)) return [result, []];
-  const changes: Change[] = [];
-  // Databases bound how many values there may be in a query.
+/** Writes, and compares the members that are concerned before and after. */
+async function write(scope: Scope, method: Write, query: Query, members = query.where) {
+  const { adapter, tables, tell } = scope;
+  const before = tables["member"] ? await readMembers(scope, members) : [];
+  // Unlike `delete`, it says how many rows went: none, where somebody else was first.
+  const result = await adapter[method === "delete" ? "deleteMany" : method](query);
+  if (isNothing(result)) return result;
+  const together: Change[] = [];
+  // A database bounds the number of values in a query.
   for (let from = 0; from < before.length; from += 100) {
-    const members = before.slice(from, from + 100);
-    const where = [{ field: "id", operator: "in", value: members.map(({ id }) => id) }];
-    const after = await scope.adapter.findMany({ model: "member", where, limit: all });
-    for (const member of members) {
-      changes.push(
-        ...difference(
-          member,
-          after.find(({ id }) => id === member.id),
-        ),
-      );
+    const some = before.slice(from, from + 100);
+    const where = [{ field: "id", operator: "in", value: some.map(({ id }) => id) }];
+    const after = await adapter.findMany({ model: "member", where, limit: all });
+    for (const was of some) {
+      const is = after.find(({ id }) => id === was.id);
+      const same = is?.userId === was.userId && is?.organizationId === was.organizationId;
+      if (!same) together.push(told("removed", was));
+      if (is && (!same || is.role !== was.role))
+        together.push(told(same ? "updated" : "added", is));
     }
   }
-  return [result, changes];
+  tell(together);
+  return result;
 }
 
 /** Reads members, and keeps others from changing them until the end of the transaction. */
@@ -179,7 +157,7 @@ async function readMembers({ adapter, locks }: Scope, where: Where): Promise<Row
     const members = await adapter.findMany({ model: "member", where, limit: all });
     const roles = new Set(members.map(({ role }) => role).filter((role) => !locked.has(role)));
     if (!locks || roles.size === 0) return members;
-    // An adapter has no other way to lock a row than to write it, here with the role that it has.
+    // An adapter has no other way to lock a row than to write it, here the role that it has.
     for (const role of [...roles].sort()) {
       const unchanged = [...where, { field: "role", value: role }];
       await adapter.updateMany({ model: "member", where: unchanged, update: { role } });
@@ -188,38 +166,8 @@ async function readMembers({ adapter, locks }: Scope, where: Where): Promise<Row
   }
 }
 
-function difference(before: Row, after: Row | undefined): Change[] {
-  if (!after) return [removed(before)];
-  const [was, is] = [memberEvent(before, "updated"), memberEvent(after, "updated")];
-  if (was.userId !== is.userId || was.organizationId !== is.organizationId) {
-    return [removed(before), added(after)];
-  }
-  return was.role === is.role ? [] : [["organization.member.updated", is]];
-}
-
-function added(row: Row): Change {
-  return ["organization.member.added", memberEvent(row, "added")];
-}
-
-function removed(row: Row): Change {
-  return ["organization.member.removed", memberEvent(row, "removed")];
-}
-
-function memberEvent<Action extends string>({ organizationId, userId, role }: Row, action: Action) {
-  return { organizationId: `${organizationId}`, userId: `${userId}`, role, action };
-}
-
-function changesMembership({ update, set }: Query): boolean {
-  return ["role", "userId", "organizationId"].some((field) => field in { ...update, ...set });
-}
-
-function isNothing(result: Result): boolean {
-  return result === 0 || result === null;
-}
-
-/** Plugins use the names of the models; an app might use those of its tables. */
-function modelOf({ model }: { model: string }, tables: Tables) {
-  return (["member", "user", "organization"] as const).find((name) =>
-    [name, tables[name]?.modelName].some((known) => model === known || model === `${known}s`),
-  );
+function told(action: "added" | "removed" | "updated", { organizationId, userId, role }: Row) {
+  const payload = { organizationId: `${organizationId}`, userId: `${userId}`, role, action };
+  // The name and the payload have the same action, which the compiler cannot follow.
+  return [`organization.member.${action}`, payload] as Change;
 }
