@@ -7,15 +7,16 @@ import { tables } from "./harness/outbox";
 /** What the auth server tells the process that started it. */
 export interface AuthServerMessage {
   readonly kind: "ready";
+  readonly url: string;
 }
 
 const { tell } = parentOf<AuthServerMessage>();
-await startAuthServer({
+const { url } = await startAuthServer({
   databaseUrl: process.env["DATABASE_URL"]!,
-  port: Number(process.env["PORT"]),
+  port: Number(process.env["PORT"] ?? 0),
   plugins: process.env["DIES"] ? [...tables, diesBeforeItPublishes()] : tables,
 });
-tell({ kind: "ready" });
+tell({ kind: "ready", url });
 
 /** Dies where a plugin would publish: once the route has made its change. */
 function diesBeforeItPublishes(): BetterAuthPlugin {

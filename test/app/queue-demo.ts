@@ -1,11 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { startChild } from "./harness/child";
-import { withCleanup } from "./harness/cleanup";
-import { freePort } from "./harness/free-port";
 import { createOutboxDatabase } from "./harness/outbox";
 import { accept, createOrganization, invite, signUp, type Person } from "./harness/people";
 import { seatPriceId } from "./harness/plans";
 import { bold, dim, green, heading, red, table, yellow } from "./harness/print";
+import { runDemo } from "./harness/run-demo";
 import { StripeServer } from "./harness/stripe-server";
 import type { AuthServerMessage } from "./queue-auth-server";
 import type { WorkerMessage } from "./queue-worker";
@@ -14,17 +13,15 @@ const guestsAtOnce = 8;
 const membersByStatement = 20;
 const subscriptionId = "sub_lovelace";
 
-const equal = await withCleanup(async (defer) => {
+await runDemo(async (defer) => {
   const { databaseUrl, pool } = await createOutboxDatabase(defer);
   const stripe = await new StripeServer().start();
   defer(() => stripe.stop());
-  const port = await freePort();
-  const url = `http://127.0.0.1:${port}`;
 
-  async function startAuthServer() {
+  async function startAuthServer(port = "0") {
     const server = await startChild<AuthServerMessage>(
       new URL("queue-auth-server.ts", import.meta.url),
-      { env: { DATABASE_URL: databaseUrl, PORT: String(port) }, defer },
+      { env: { DATABASE_URL: databaseUrl, PORT: port }, defer },
     );
     console.log(`  the auth server is process ${bold(server.pid)}`);
     return server;
@@ -52,6 +49,7 @@ const equal = await withCleanup(async (defer) => {
   heading("An auth server that publishes nothing, a worker, and triggers between them");
   console.log(dim(`  Stripe is a stand-in on loopback, ${new URL(databaseUrl).host} is PostgreSQL.`));
   const server = await startAuthServer();
+  const { url } = server.ready;
   const worker = await startWorker();
   const ada = await signUp(url, "Ada");
   const organizationId = await createOrganization(ada, "Lovelace");
@@ -108,7 +106,7 @@ const equal = await withCleanup(async (defer) => {
   await server.kill();
   const answered = (await Promise.all(answers)).filter(Boolean).length;
   console.log(`  ${yellow("SIGKILL")}: the auth server is gone, having answered ${answered} of 8`);
-  await startAuthServer();
+  await startAuthServer(new URL(url).port);
   await allDone();
   quiet = false;
   console.log(`  ${(await counts()).members! - before!} of them are members`);
@@ -146,7 +144,14 @@ const equal = await withCleanup(async (defer) => {
     "audit rows": auditRows,
     "left in the outbox": left,
   });
-  return [seats(), inTheRow, added, auditRows].every((count) => count === members) && left === 0;
+  const equal =
+    [seats(), inTheRow, added, auditRows].every((count) => count === members) && left === 0;
+  console.log(
+    equal
+      ? green("Members, seats and audit rows are equal.")
+      : red("Members, seats and audit rows differ."),
+  );
+  return equal;
 
   async function join(name: string): Promise<Person> {
     const person = await signUp(url, name);
@@ -202,10 +207,3 @@ const equal = await withCleanup(async (defer) => {
     }
   }
 });
-
-console.log(
-  equal
-    ? green("Members, seats and audit rows are equal.")
-    : red("Members, seats and audit rows differ."),
-);
-process.exitCode = equal ? 0 : 1;

@@ -1,7 +1,7 @@
 import { EventBus, getBus, type EventName, type EventPayload } from "@kernia/events";
 import type { BetterAuthPlugin } from "better-auth";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
-import { deferToEnd } from "../app/harness/defer";
+import { deferToEnd } from "../app/harness/defer-to-end";
 import { paths } from "../app/paths/paths";
 import { startPathServer, type PathServer, type PathServerOptions } from "../app/paths/server";
 import { deletedTooEarly, leadsTo, owed, readTables, sorted, type Told } from "../app/paths/tables";

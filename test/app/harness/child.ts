@@ -1,7 +1,10 @@
 import { fork } from "node:child_process";
 import { once } from "node:events";
-import { fileURLToPath } from "node:url";
-import type { Defer } from "./cleanup";
+import { createRequire } from "node:module";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import type { Defer } from "./deferred";
+
+const { resolve } = createRequire(import.meta.url);
 
 export interface ChildOptions<Message> {
   env: Record<string, string>;
@@ -16,7 +19,7 @@ export async function startChild<Message extends { readonly kind: string }>(
   { env, defer, hear }: ChildOptions<Message>,
 ) {
   const child = fork(fileURLToPath(module), {
-    execArgv: ["--import", "tsx"],
+    execArgv: ["--import", pathToFileURL(resolve("tsx")).href],
     env: { ...process.env, ...env },
   });
   const pid = child.pid!;
@@ -53,8 +56,8 @@ export async function startChild<Message extends { readonly kind: string }>(
     return Promise.race([message, gone]);
   }
 
-  await told(({ kind }) => kind === "ready");
-  return { pid, told, kill, exited };
+  const ready = await told(({ kind }) => kind === "ready");
+  return { pid, ready, told, kill, exited };
 }
 
 /** In the child: tells the parent, and exits once that is gone, for it may die without a word. */

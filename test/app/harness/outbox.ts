@@ -6,7 +6,7 @@ import type pg from "pg";
 import { auditLog } from "../../examples/audit-log";
 import { seatSync } from "../../examples/seat-sync";
 import { createAuth } from "./auth-server";
-import type { Defer } from "./cleanup";
+import type { Defer } from "./deferred";
 import { teamPlan } from "./plans";
 import { createDatabase, createPool, startPostgres } from "./postgres";
 import { stripeClient } from "./stripe-server";

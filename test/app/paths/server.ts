@@ -10,7 +10,7 @@ import { toNodeHandler } from "better-auth/node";
 import { admin, anonymous, organization } from "better-auth/plugins";
 import { Kysely, PostgresDialect } from "kysely";
 import type pg from "pg";
-import type { Defer } from "../harness/cleanup";
+import type { Defer } from "../harness/deferred";
 import { Client } from "../harness/client";
 import { createOrganization, signUp, type Person } from "../harness/people";
 import { createDatabase, createPool, startPostgres } from "../harness/postgres";

@@ -1,5 +1,5 @@
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
-import { deferToEnd } from "../../app/harness/defer";
+import { deferToEnd } from "../../app/harness/defer-to-end";
 import { createOutbox, takeEvents } from "../../app/harness/outbox";
 import { paths } from "../../app/paths/paths";
 import { startPathServer, type PathServer } from "../../app/paths/server";

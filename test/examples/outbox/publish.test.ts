@@ -1,7 +1,7 @@
 import { EventBus } from "@kernia/events";
 import pg from "pg";
 import { beforeAll, describe, expect, test } from "vitest";
-import { deferToEnd } from "../../app/harness/defer";
+import { deferToEnd } from "../../app/harness/defer-to-end";
 import { createOutboxDatabase, takeEvents } from "../../app/harness/outbox";
 import { publish } from "./publish";
 

@@ -3,7 +3,7 @@ import type { EventName, Events } from "@kernia/events";
 import PgBoss from "pg-boss";
 import pg from "pg";
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import { deferToEnd } from "../../app/harness/defer";
+import { deferToEnd } from "../../app/harness/defer-to-end";
 import { createOutboxDatabase, untilAllDone } from "../../app/harness/outbox";
 import { addJobs, createQueues, work, type Queues } from "./queue";
 import type { OutboxEvent } from "./relay";

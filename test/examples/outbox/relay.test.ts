@@ -2,7 +2,7 @@ import { EventEmitter, once } from "node:events";
 import pg from "pg";
 import { beforeAll, describe, expect, test, vi } from "vitest";
 import { startChild } from "../../app/harness/child";
-import { deferToEnd } from "../../app/harness/defer";
+import { deferToEnd } from "../../app/harness/defer-to-end";
 import { createOutboxDatabase, takeEvents } from "../../app/harness/outbox";
 import { startEmbeddedPostgres } from "../../app/harness/postgres";
 import { startRelay, type OutboxEvent, type RelayOptions } from "./relay";

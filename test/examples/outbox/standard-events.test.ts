@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import pg from "pg";
 import { beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { deferToEnd } from "../../app/harness/defer";
+import { deferToEnd } from "../../app/harness/defer-to-end";
 import { createOutbox, createOutboxDatabase, openPool, takeEvents } from "../../app/harness/outbox";
 import { createDatabase, startPostgres } from "../../app/harness/postgres";
 

@@ -2,9 +2,8 @@ import type pg from "pg";
 import { beforeAll, describe, expect, test } from "vitest";
 import { setTimeout as sleep } from "node:timers/promises";
 import { startChild } from "../../app/harness/child";
-import type { Defer } from "../../app/harness/cleanup";
-import { deferToEnd } from "../../app/harness/defer";
-import { freePort } from "../../app/harness/free-port";
+import type { Defer } from "../../app/harness/deferred";
+import { deferToEnd } from "../../app/harness/defer-to-end";
 import { createOutboxDatabase, takeEvents, untilAllDone } from "../../app/harness/outbox";
 import {
   accept,
@@ -16,13 +15,16 @@ import {
 } from "../../app/harness/people";
 import { seatPriceId } from "../../app/harness/plans";
 import { StripeServer } from "../../app/harness/stripe-server";
+import type { AuthServerMessage } from "../../app/queue-auth-server";
 import type { WorkerMessage } from "../../app/queue-worker";
 
 const defer = deferToEnd();
 
-function startAuthServer(databaseUrl: string, port: number, defer: Defer, env = {}) {
-  return startChild(new URL("../../app/queue-auth-server.ts", import.meta.url), {
-    env: { DATABASE_URL: databaseUrl, PORT: String(port), ...env },
+/** At the URL where it was, if it was anywhere. */
+function startAuthServer(databaseUrl: string, defer: Defer, url = "http://localhost:0", env = {}) {
+  const module = new URL("../../app/queue-auth-server.ts", import.meta.url);
+  return startChild<AuthServerMessage>(module, {
+    env: { DATABASE_URL: databaseUrl, PORT: new URL(url).port, ...env },
     defer,
   });
 }
@@ -30,7 +32,6 @@ function startAuthServer(databaseUrl: string, port: number, defer: Defer, env = 
 describe("an auth server that is killed", () => {
   let databaseUrl: string;
   let pool: pg.Pool;
-  let port: number;
   let url: string;
   let server: Awaited<ReturnType<typeof startAuthServer>>;
   let ada: Person;
@@ -39,9 +40,8 @@ describe("an auth server that is killed", () => {
 
   beforeAll(async () => {
     ({ databaseUrl, pool } = await createOutboxDatabase(defer));
-    port = await freePort();
-    url = `http://127.0.0.1:${port}`;
-    server = await startAuthServer(databaseUrl, port, defer);
+    server = await startAuthServer(databaseUrl, defer);
+    ({ url } = server.ready);
     ada = await signUp(url, "Ada");
     organizationId = await createOrganization(ada, "Lovelace");
     people = await Promise.all(
@@ -54,7 +54,7 @@ describe("an auth server that is killed", () => {
     const [bob] = people as [Person];
     const invitationId = await invite(ada, organizationId, bob.email);
     await server.kill();
-    server = await startAuthServer(databaseUrl, port, defer, { DIES: "1" });
+    server = await startAuthServer(databaseUrl, defer, url, { DIES: "1" });
     await expect(accept(bob, invitationId)).rejects.toThrow();
     await server.exited;
 
@@ -62,7 +62,7 @@ describe("an auth server that is killed", () => {
     expect(await takeEvents(pool)).toEqual([
       ["organization.member.added", { organizationId, userId, role: "member", action: "added" }],
     ]);
-    server = await startAuthServer(databaseUrl, port, defer);
+    server = await startAuthServer(databaseUrl, defer, url);
     must(await bob.client.post("/organization/leave", { organizationId }));
     expect(await takeEvents(pool)).toHaveLength(1);
   });
@@ -86,7 +86,7 @@ describe("an auth server that is killed", () => {
       await sleep(200 + 500 * Math.random());
       await server.kill();
       await Promise.all(comingAndGoing);
-      server = await startAuthServer(databaseUrl, port, defer);
+      server = await startAuthServer(databaseUrl, defer, url);
     }
 
     const events = (await takeEvents(pool)) as [string, { userId: string; action: string }][];
