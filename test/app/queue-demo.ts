@@ -47,7 +47,9 @@ await runDemo(async (defer) => {
     console.log(`  seats at Stripe: ${before} → ${bold(seats())}`);
 
   heading("An auth server that publishes nothing, a worker, and triggers between them");
-  console.log(dim(`  Stripe is a stand-in on loopback, ${new URL(databaseUrl).host} is PostgreSQL.`));
+  console.log(
+    dim(`  Stripe is a stand-in on loopback, ${new URL(databaseUrl).host} is PostgreSQL.`),
+  );
   const server = await startAuthServer();
   const { url } = server.ready;
   const worker = await startWorker();
@@ -159,9 +161,7 @@ await runDemo(async (defer) => {
     const start = performance.now();
     const { status } = await accept(person, invitationId);
     const time = Math.round(performance.now() - start);
-    console.log(
-      `  ${name}: POST /organization/accept-invitation → ${green(status)} in ${time} ms`,
-    );
+    console.log(`  ${name}: POST /organization/accept-invitation → ${green(status)} in ${time} ms`);
     return person;
   }
 

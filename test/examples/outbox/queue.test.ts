@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { EventName, Events } from "@kernia/events";
 import PgBoss from "pg-boss";
-import pg from "pg";
+import type pg from "pg";
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { deferToEnd } from "../../app/harness/defer-to-end";
 import { createOutboxDatabase, untilAllDone } from "../../app/harness/outbox";
@@ -80,8 +80,22 @@ describe("a queue", () => {
     await work(boss, queues, silent);
     await untilAllDone(pool);
 
-    const users = Array.from({ length: 20 }, (_, index) => `user_${index}`);
-    expect(seen).toEqual({ one: users, other: users, deletions: [] });
+    const users = members(20).map(({ payload }) => (payload as { userId: string }).userId);
+    expect(new Set(seen["one"])).toEqual(new Set(users));
+    expect(new Set(seen["other"])).toEqual(new Set(users));
+    expect(seen).toMatchObject({ one: { length: 20 }, other: { length: 20 }, deletions: [] });
+  });
+
+  test("has its jobs in the order of the events", async () => {
+    const queues: Queues = { one: { [added]: () => {} } };
+    await createQueues(boss, queues);
+    await add(queues, members(300));
+    await add(queues, members(300));
+    const { rows } = await pool.query(
+      "select data->'payload' as payload from pgboss.job where name = 'one' order by created_on, id",
+    );
+    const payloads = members(300).map(({ payload }) => ({ payload }));
+    expect(rows).toEqual([...payloads, ...payloads]);
   });
 
   test("gets nothing of a transaction that is rolled back", async () => {
@@ -141,9 +155,8 @@ describe("a handler that fails", () => {
 
     expect(jobIds).toEqual(Array(3).fill(jobIds[0]));
     expect(others).toHaveLength(1);
-    expect(logged).toEqual(
-      Array(2).fill(["Event handler failed:", added, new Error("not yet")]),
-    );
+    const failure = ["Event handler failed:", added, new Error("not yet")];
+    expect(logged).toEqual([failure, failure]);
   });
 
   test("runs again alone, though others ran at the same time", async () => {
@@ -160,7 +173,8 @@ describe("a handler that fails", () => {
     await add(queues, members(3));
     await work(boss, queues, silent, 3);
     await untilAllDone(pool);
-    expect(seen).toEqual(["user_0", "user_1", "user_2", "user_1"]);
+    expect(seen.slice(0, 3).sort()).toEqual(["user_0", "user_1", "user_2"]);
+    expect(seen.slice(3)).toEqual(["user_1"]);
   });
 
   test("does not hold up the jobs behind it", async () => {
@@ -177,7 +191,8 @@ describe("a handler that fails", () => {
     await add(queues, members(3));
     await work(boss, queues, silent);
     await untilAllDone(pool);
-    expect(seen).toEqual(["user_0", "user_1", "user_2", "user_0"]);
+    expect(seen.slice(0, 3).sort()).toEqual(["user_0", "user_1", "user_2"]);
+    expect(seen[3]).toBe(seen[0]);
   });
 });
 

@@ -102,7 +102,11 @@ export async function work(
       if (!failure) return;
       // pg-boss fails all jobs of the batch that are not completed.
       const done = jobs.filter((_, index) => outcomes[index]!.status === "fulfilled");
-      if (done.length > 0) await boss.complete(queue, done.map(({ id }) => id));
+      if (done.length > 0)
+        await boss.complete(
+          queue,
+          done.map(({ id }) => id),
+        );
       throw failure.reason;
     });
     workers.push(worker);
@@ -117,8 +121,7 @@ async function handle(
 ): Promise<void> {
   // The keys of `handlers` tie each to its payload; a name that comes from a table cannot.
   const handler = handlers[event as keyof Events] as
-    | ((payload: unknown, jobId: string) => unknown)
-    | undefined;
+    ((payload: unknown, jobId: string) => unknown) | undefined;
   try {
     await handler?.(payload, id);
   } catch (error) {

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "@kernia/events";
 import pg from "pg";
 
@@ -40,6 +41,9 @@ const takeEvents = `
   )
   select * from taken order by id`;
 
+/** How long to wait after a failure. */
+const retryMilliseconds = 1_000;
+
 /** Moves events from the outbox to wherever `forward` takes them, until it is stopped. */
 export function startRelay({
   databaseUrl,
@@ -50,24 +54,25 @@ export function startRelay({
   pollingSeconds = 5,
 }: RelayOptions): Relay {
   const bell = createBell();
-  let stopping = false;
+  const stopping = new AbortController();
+  const { signal } = stopping;
+  signal.addEventListener("abort", bell.ring);
   const stopped = run();
 
   return {
     async stop() {
-      stopping = true;
-      bell.ring();
+      stopping.abort();
       await stopped;
     },
   };
 
   async function run(): Promise<void> {
-    while (!stopping) {
+    while (!signal.aborted) {
       try {
         await relayOverOneConnection();
       } catch (error) {
         await logger.error("The outbox relay failed and will try again:", error);
-        if (!stopping) await bell.wait(Math.min(1, pollingSeconds));
+        await sleep(retryMilliseconds, undefined, { signal }).catch(() => {});
       }
     }
   }
@@ -87,9 +92,9 @@ export function startRelay({
     try {
       await client.connect();
       await client.query("listen event_outbox");
-      while (!stopping) {
+      while (!signal.aborted) {
         const moved = await moveEvents(client);
-        if (moved < batchSize && !stopping) await bell.wait(pollingSeconds);
+        if (moved < batchSize && !signal.aborted) await bell.wait(pollingSeconds);
       }
     } finally {
       await client.end();

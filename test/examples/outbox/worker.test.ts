@@ -55,7 +55,7 @@ describe("an auth server that is killed", () => {
     const invitationId = await invite(ada, organizationId, bob.email);
     await server.kill();
     server = await startAuthServer(databaseUrl, defer, url, { DIES: "1" });
-    await expect(accept(bob, invitationId)).rejects.toThrow();
+    await expect(accept(bob, invitationId)).rejects.toThrow("fetch failed");
     await server.exited;
 
     const { userId } = bob;
