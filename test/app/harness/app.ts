@@ -1,5 +1,5 @@
 import { EventBus, type EventName, type EventPayload } from "@kernia/events";
-import type { BetterAuthPlugin } from "better-auth";
+import type { AuthContext, BetterAuthPlugin } from "better-auth";
 import { startAuthServer, type AuthAppOptions } from "./auth-server";
 import type { Defer } from "./deferred";
 import { seatPriceId, teamPlan } from "./plans";
@@ -27,8 +27,9 @@ export async function startApp(
   const stripe = await new StripeServer().start();
   defer(() => stripe.stop());
 
+  databaseUrl ??= await createDatabase(await startPostgres(defer), defer);
   const server = await startAuthServer({
-    databaseUrl: databaseUrl ?? (await createDatabase(await startPostgres(defer), defer)),
+    databaseUrl,
     deleteUser,
     logger: {
       log: (level, message, ...details: unknown[]) => {
@@ -48,7 +49,8 @@ export async function startApp(
     ],
   });
   defer(() => server.close());
-  const { adapter } = await server.auth.$context;
+  // Better Auth's own type of it does not allow for `exactOptionalPropertyTypes`.
+  const { adapter } = (await server.auth.$context) as unknown as AuthContext;
 
   /** Signs up somebody with an organization that pays for one seat. */
   async function startOrganization({
@@ -64,18 +66,20 @@ export async function startApp(
       status: stripeStatus,
       items: [{ id: `si_${organizationId}`, price: { id: seatPriceId }, quantity: 1 }],
     });
-    await adapter.create({
-      model: "subscription",
-      data: {
-        plan,
-        referenceId: organizationId,
-        stripeSubscriptionId: subscriptionId,
-        status,
-        seats: 1,
-      },
-    });
+    await addSubscription({ organizationId, subscriptionId }, { plan, status });
     emitted.length = 0;
     return { owner, organizationId, subscriptionId };
+  }
+
+  async function addSubscription(
+    { organizationId, subscriptionId }: { organizationId: string; subscriptionId: string },
+    { plan = "team", status = "active" } = {},
+  ): Promise<void> {
+    const data = { plan, referenceId: organizationId, status, seats: 1 };
+    await adapter.create({
+      model: "subscription",
+      data: { ...data, stripeSubscriptionId: subscriptionId },
+    });
   }
 
   /** The three numbers that are to be equal. */
@@ -100,7 +104,17 @@ export async function startApp(
     };
   }
 
-  return { ...server, adapter, stripe, emitted, errors, startOrganization, counts };
+  return {
+    ...server,
+    databaseUrl,
+    adapter,
+    stripe,
+    emitted,
+    errors,
+    startOrganization,
+    addSubscription,
+    counts,
+  };
 }
 
 /** Puts a bus there that keeps what is emitted. */

@@ -29,14 +29,21 @@ export class Client {
     });
   }
 
+  /** The same browser at another server, where its cookies are good too. */
+  at(url: string): Client {
+    const client = new Client(url);
+    for (const [name, value] of this.#cookies) client.#cookies.set(name, value);
+    return client;
+  }
+
   /** The headers of its requests, for a server-side call in its name. */
   get headers(): Headers {
     return new Headers({ origin: this.url, cookie: this.#cookie });
   }
 
   /** Follows a link, but no redirect. */
-  get(url: string): Promise<Answer> {
-    return this.#send(url, { redirect: "manual" });
+  get(url: string, headers: Record<string, string> = {}): Promise<Answer> {
+    return this.#send(url, { redirect: "manual", headers });
   }
 
   get #cookie(): string {
