@@ -40,6 +40,14 @@ function auditRow(event: EventName) {
     );
 }
 
+const queues: Queues = {
+  "seat-sync": {
+    "organization.member.added": syncSeats,
+    "organization.member.removed": syncSeats,
+  },
+  "audit-log": Object.fromEntries(auditedEvents.map((event) => [event, auditRow(event)])),
+};
+
 const boss = new PgBoss({
   connectionString: databaseUrl,
   schedule: false,
@@ -49,13 +57,7 @@ await boss.start();
 await startWorker({
   databaseUrl,
   boss,
-  queues: told({
-    "seat-sync": {
-      "organization.member.added": syncSeats,
-      "organization.member.removed": syncSeats,
-    },
-    "audit-log": Object.fromEntries(auditedEvents.map((event) => [event, auditRow(event)])),
-  }),
+  queues: told(queues),
   expireInSeconds: 5,
   concurrency: Number(process.env["CONCURRENCY"] ?? 1),
 });

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { deferToEnd } from "../app/harness/defer";
+import { deferToEnd } from "../app/harness/defer-to-end";
 import { createOrganization, invite, must, password } from "../app/harness/people";
 import { startPathServer, type PathServer } from "../app/paths/server";
 import { auditLog, createAuditLog } from "./audit-log";

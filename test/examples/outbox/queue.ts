@@ -28,7 +28,7 @@ export interface QueueOptions {
   retryDelay?: number;
 }
 
-/** Creates the queues that are not there yet. Twenty retries take about four days. */
+/** Creates the queues that are not there yet. Twenty retries take two to four days. */
 export async function createQueues(
   boss: PgBoss,
   queues: Queues,

@@ -242,6 +242,20 @@ describe("with a transaction", () => {
   });
 });
 
+test("how long the oldest event has been waiting can be asked", async () => {
+  const ask = async () => {
+    const { rows } = await pool.query(`
+      select count(*), now() - min(created_at) as oldest from event_outbox
+    `);
+    return rows[0];
+  };
+  expect(await ask()).toEqual({ count: "0", oldest: null });
+
+  await pool.query("update member set role = 'guest'");
+  await pool.query("update event_outbox set created_at = created_at - interval '1 hour'");
+  expect(await ask()).toMatchObject({ count: "4", oldest: { hours: 1 } });
+});
+
 describe("standard-events.sql", () => {
   test("can be run again, also while members come, and no event is lost or doubled", async () => {
     const rerunning = new AbortController();
