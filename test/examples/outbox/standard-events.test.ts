@@ -335,6 +335,12 @@ describe("standard-events.sql", () => {
     await expect(
       asApplication.query("insert into event_outbox (event, payload) values ('a', '{}')"),
     ).rejects.toThrow("permission");
+    await asApplication.query("create temporary table own (id text)");
+    await expect(
+      asApplication.query(
+        "create trigger t after delete on own for each row execute function event_outbox_user()",
+      ),
+    ).rejects.toThrow("permission");
     const events = (await takeEvents(admin)).map(([event]) => event);
     expect(events.filter((event) => event === "organization.member.added")).toHaveLength(4);
     expect(events.filter((event) => event === "organization.member.removed")).toHaveLength(4);
