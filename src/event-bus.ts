@@ -1,7 +1,5 @@
-import type { EventHandler, EventName, EventPayload } from "./events";
-import type { Logger } from "./logger";
+import type { EventName, EventPayload } from "./events";
 import { checkType } from "./check-type";
-import { isThenable } from "./thenable";
 
 /**
  * An in-process, best-effort event bus. It queues nothing, replays nothing, and never lets a
@@ -12,9 +10,11 @@ export interface EventBus {
    * Subscribes `handler` to `event`. Handlers run in the order in which they were registered; a
    * handler registered twice runs twice; one registered during an emit waits for the next.
    *
-   * @returns a function that undoes exactly this registration, in constant time, however often it
-   * is called. From then on the handler does not start again, not even in an emit under way.
-   * @throws TypeError if `event` is no string or `handler` is no function.
+   * @param event - the name of the event, any string.
+   * @param handler - is called with the payload of each emit; its errors are logged.
+   * @returns a function that removes exactly this registration, in constant time; calling it again
+   * does nothing. From then on the handler does not start again, not even in an emit under way.
+   * @throws TypeError if `event` is not a string or `handler` is not a function.
    *
    * @example
    * ```ts
@@ -29,10 +29,12 @@ export interface EventBus {
   ): () => void;
 
   /**
-   * Undoes the earliest registration of `handler` for `event`; if there is none, does nothing. From
+   * Removes the earliest registration of `handler` for `event`; if there is none, does nothing. From
    * then on that registration does not start again, not even in an emit under way.
    *
-   * @throws TypeError if `event` is no string or `handler` is no function.
+   * @param event - the name of the event that the handler was registered for.
+   * @param handler - the very function that was registered.
+   * @throws TypeError if `event` is not a string or `handler` is not a function.
    *
    * @example
    * ```ts
@@ -50,12 +52,15 @@ export interface EventBus {
    * promise before the next starts. The first starts before `emit` returns.
    *
    * A handler that throws or rejects is logged as
-   * `logger.error("Event handler failed:", event, error)`, and the next one runs. The payload itself
-   * is passed on, neither copied nor frozen nor logged.
+   * `logger.error("Event handler failed:", event, error)`, and the next one runs. That is done from a
+   * microtask: after the handlers that follow without being awaited, before an `await` of this emit
+   * goes on.
    *
+   * @param event - the name of the event, any string.
+   * @param payload - is passed on to the handlers as it is: neither copied nor frozen nor logged.
    * @returns a promise that is fulfilled once every handler is done, and that never rejects: awaiting
    * it is a choice.
-   * @throws TypeError if `event` is no string.
+   * @throws TypeError if `event` is not a string.
    *
    * @example
    * ```ts
@@ -65,17 +70,39 @@ export interface EventBus {
   emit<Name extends EventName>(event: Name, payload: EventPayload<Name>): Promise<void>;
 }
 
-type Handler = EventHandler<unknown>;
+/**
+ * Is called with the payload and nothing else, and awaited if it returns a promise (or any
+ * thenable). What it returns or resolves to is ignored.
+ */
+export type EventHandler<Payload> = (payload: Payload) => unknown;
 
-/** One subscription of a handler. It loses it when it is undone, so that emits under way skip it. */
+/**
+ * Where a bus reports the handlers that failed. The global `console` and Better Auth's logger are
+ * one; a logger whose `error` takes other arguments, as those of pino and winston do, needs adapting.
+ */
+export interface Logger {
+  /**
+   * @param message - always `"Event handler failed:"`.
+   * @param details - the name of the event, then what the handler threw.
+   * @returns anything; it is not awaited, and neither an error nor a rejection stops anything.
+   */
+  error(message: string, ...details: unknown[]): unknown;
+}
+
+/** A handler, as far as the bus knows it: what it returns is awaited if it has a `then` method. */
+type Handler = (payload: never) => { readonly then?: unknown } | null | undefined;
+
+/** One subscription. Its handler is cleared when it is removed, so that emits under way skip it. */
 interface Registration {
   handler: Handler | undefined;
 }
 
-/** All that is registered for one event. */
-interface Registrations extends Set<Registration> {
-  /** The same as a list, for emits to go through: made by the first, dropped at the next change. */
-  list?: readonly Registration[] | undefined;
+/** All that was registered for one event. */
+interface Registrations {
+  /** In order, removed ones included. It only ever grows, so an emit needs no copy of it. */
+  list: Registration[];
+  /** How many on the list were removed. */
+  removed: number;
 }
 
 // The one global that the library uses, typed without a need for DOM or Node types.
@@ -106,44 +133,38 @@ export const EventBus: new (logger?: Logger) => EventBus = class {
     this.#logger = logger;
   }
 
-  on<Name extends EventName, Undeclared>(
-    event: Name,
-    handler: EventHandler<EventPayload<Name, Undeclared>>,
-  ): () => void {
+  on(event: string, handler: EventHandler<never>): () => void {
     checkType(event, "string", "event");
     checkType(handler, "function", "handler");
-    const registrations: Registrations = this.#registrations.get(event) ?? new Set();
-    // The signature ties the handler to the payload of its event; a map of all events cannot.
+    // It may return anything; the only thing that is ever read of that is `then`.
     const registration: Registration = { handler: handler as Handler };
-    this.#registrations.set(event, registrations.add(registration));
-    registrations.list = undefined;
-    return () => this.#remove(event, registrations, registration);
+    const registrations = this.#registrations.get(event);
+    if (registrations) registrations.list.push(registration);
+    // Begun with the first registration, and not empty, a list has no room to spare.
+    else this.#registrations.set(event, { list: [registration], removed: 0 });
+    return () => this.#remove(event, registration);
   }
 
-  off<Name extends EventName, Undeclared>(
-    event: Name,
-    handler: EventHandler<EventPayload<Name, Undeclared>>,
-  ): void {
+  off(event: string, handler: EventHandler<never>): void {
     checkType(event, "string", "event");
     checkType(handler, "function", "handler");
-    const registrations = this.#registrations.get(event);
-    if (!registrations) return;
-    for (const registration of registrations) {
-      if (registration.handler === handler) return this.#remove(event, registrations, registration);
-    }
+    const list = this.#registrations.get(event)?.list;
+    const registration = list?.find((each) => each.handler === handler);
+    this.#remove(event, registration);
   }
 
-  emit<Name extends EventName>(event: Name, payload: EventPayload<Name>): Promise<void> {
+  emit(event: string, payload: never): Promise<void> {
     checkType(event, "string", "event");
-    const registrations = this.#registrations.get(event);
-    if (!registrations) return done;
-    // A change makes a new list, so what is added during an emit waits for the next.
-    const list = (registrations.list ??= [...registrations]);
-    for (let index = 0; index < list.length; index++) {
-      const { handler } = list[index]!;
+    const list = this.#registrations.get(event)?.list;
+    // What is added during the emit lies beyond this length, and so waits for the next.
+    const length = list?.length ?? 0;
+    for (let index = 0; index < length; index++) {
+      const { handler } = list![index]!;
       try {
         const result = handler?.(payload);
-        if (isThenable(result)) return this.#finish(event, payload, list, index, result);
+        if (typeof result?.then === "function") {
+          return this.#finish(event, payload, list!, length, index, result);
+        }
       } catch (error) {
         this.#logFailure(event, error);
       }
@@ -151,38 +172,48 @@ export const EventBus: new (logger?: Logger) => EventBus = class {
     return done;
   }
 
-  /** Goes on with an emit from the handler at `index`, which was called and returned `pending`. */
+  /**
+   * Goes on with an emit from the handler at `index`, which was called and returned `pending`.
+   *
+   * One loop for both would need an object for each emit, or for each promise: 100 async handlers
+   * would take longer than in a loop written by hand.
+   */
   async #finish(
     event: string,
-    payload: unknown,
+    payload: never,
     list: readonly Registration[],
+    length: number,
     index: number,
-    pending: unknown,
+    pending: ReturnType<Handler>,
   ): Promise<void> {
-    for (; index < list.length; index++) {
+    for (; index < length; index++) {
       const { handler } = list[index]!;
       try {
         const result = pending ?? handler?.(payload);
         pending = undefined;
-        if (isThenable(result)) await result;
+        if (typeof result?.then === "function") await result;
       } catch (error) {
         this.#logFailure(event, error);
       }
     }
   }
 
-  async #logFailure(event: string, error: unknown): Promise<void> {
-    try {
-      await this.#logger.error("Event handler failed:", event, error);
-    } catch {
-      // A logger that throws or rejects stops nothing.
-    }
+  #logFailure(event: string, error: unknown): void {
+    // From a microtask: the handler may have overflowed the stack, and left the logger no room.
+    const logged = done.then(() => this.#logger.error("Event handler failed:", event, error));
+    // A logger that throws or rejects stops nothing.
+    void logged.then(undefined, () => {});
   }
 
-  #remove(event: string, registrations: Registrations, registration: Registration): void {
-    if (!registrations.delete(registration)) return;
-    registration.handler = registrations.list = undefined;
+  #remove(event: string, registration: Registration | undefined): void {
+    if (!registration?.handler) return;
+    registration.handler = undefined;
+    const registrations = this.#registrations.get(event)!;
+    // When most of a list is removed, a copy without it takes its place: in constant time on average.
+    if (++registrations.removed * 2 <= registrations.list.length) return;
+    registrations.list = registrations.list.filter(({ handler }) => handler);
+    registrations.removed = 0;
     // Nothing is kept for a name without handlers.
-    if (!registrations.size) this.#registrations.delete(event);
+    if (!registrations.list.length) this.#registrations.delete(event);
   }
 };

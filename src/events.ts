@@ -1,11 +1,17 @@
-/** What happened to a member of an organization: the payload of `organization.member.*`. */
-export interface MemberEvent {
+/**
+ * What happened to a member of an organization: the payload of `organization.member.*`.
+ *
+ * @typeParam Action - what it was; any of the three by default.
+ */
+export interface MemberEvent<Action extends MemberAction = MemberAction> {
   readonly organizationId: string;
   readonly userId: string;
   /** The member's role after the change; for `"removed"`, the role the member had. */
   readonly role: string;
-  readonly action: "added" | "removed" | "updated";
+  readonly action: Action;
 }
+
+type MemberAction = "added" | "removed" | "updated";
 
 /** What happened to a user: the payload of `user.deleted`. */
 export interface UserEvent {
@@ -13,23 +19,32 @@ export interface UserEvent {
   readonly action: "deleted";
 }
 
+declare global {
+  /**
+   * The events that plugins declare, each with its payload. It is global so that all see it: this
+   * package's ES module and its CommonJS module, and any other version of it, each have an
+   * {@link Events} of their own.
+   *
+   * @example
+   * ```ts
+   * declare global {
+   *   interface KerniaEvents {
+   *     "billing.invoice.paid": { readonly invoiceId: string; readonly amount: number };
+   *   }
+   * }
+   * ```
+   */
+  interface KerniaEvents {}
+}
+
 /**
- * The map from event name to payload. It holds the four standard events; a plugin declares its own
- * by augmenting it, and from then on emitter and subscribers are checked.
- *
- * @example
- * ```ts
- * declare module "@kernia/events" {
- *   interface Events {
- *     "billing.invoice.paid": { readonly invoiceId: string; readonly amount: number };
- *   }
- * }
- * ```
+ * The map from event name to payload: the four standard events, and those that plugins declare in
+ * the global interface `KerniaEvents`, so that whoever emits and whoever subscribes is type-checked.
  */
-export interface Events {
-  "organization.member.added": MemberEvent & { readonly action: "added" };
-  "organization.member.removed": MemberEvent & { readonly action: "removed" };
-  "organization.member.updated": MemberEvent & { readonly action: "updated" };
+export interface Events extends KerniaEvents {
+  "organization.member.added": MemberEvent<"added">;
+  "organization.member.removed": MemberEvent<"removed">;
+  "organization.member.updated": MemberEvent<"updated">;
   "user.deleted": UserEvent;
 }
 
@@ -43,9 +58,3 @@ export type EventName = keyof Events | (string & {});
 export type EventPayload<Name extends EventName, Undeclared = unknown> = Name extends keyof Events
   ? Events[Name]
   : Undeclared;
-
-/**
- * Is called with the payload and nothing else, and awaited if it returns a promise (or any
- * thenable). What it returns or resolves to is ignored.
- */
-export type EventHandler<Payload> = (payload: Payload) => unknown;

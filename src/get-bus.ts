@@ -1,6 +1,5 @@
-import { EventBus } from "./event-bus";
+import { EventBus, type Logger } from "./event-bus";
 import { checkType } from "./check-type";
-import type { Logger } from "./logger";
 
 /**
  * What {@link getBus} needs of an auth context. Kernia's and Better Auth's contexts fit as they are;
@@ -15,14 +14,16 @@ export interface AuthContext {
 
 /**
  * Returns the bus at `auth.pluginState.events`, the one that all plugins of this auth context share,
- * and creates it on the first call. A bus that is there already is respected, whoever made it: a
+ * and creates it on the first call. A bus that is there already is respected, whoever created it: a
  * subclass, a fake, or the bus of another copy of this package.
  *
  * In a Better Auth or Kernia plugin, call it in `init` with the context that you get there: request
  * contexts are copies that share `pluginState` only once it exists.
  *
- * @throws TypeError if `auth` is no object, or if something that is no bus is in the way; then
- * nothing is overwritten.
+ * @param auth - the auth context, whose logger the bus reports to; the global `console` if it has none.
+ * @returns the one bus of that context.
+ * @throws TypeError if `auth` is not an object or is a promise, or if something that is not a bus is
+ * in the way; then nothing is overwritten.
  *
  * @example
  * ```ts
@@ -33,18 +34,22 @@ export interface AuthContext {
  */
 export function getBus(auth: AuthContext): EventBus {
   checkType(auth, "object", "auth");
-  const { pluginState = {}, logger }: AuthContext & { pluginState?: Slot | undefined } = auth;
+  // On the promise `auth.$context` itself there would be a bus that nobody hears.
+  if (typeof (auth as Auth).then === "function") throw new TypeError("auth is a promise: await it");
+  const { pluginState = {}, logger }: Auth = auth;
   checkType(pluginState, "object", "auth.pluginState");
   const { events = new EventBus(logger) } = pluginState;
   // By what it can do, not by `instanceof`: another copy of this package has another class.
   for (const method of ["on", "off", "emit"] as const) {
-    checkType(events?.[method], "function", `auth.pluginState.events is no bus: ${method}`);
+    checkType(events?.[method], "function", `auth.pluginState.events.${method}`);
   }
   pluginState.events ??= events;
   auth.pluginState ??= pluginState;
   return events;
 }
 
-interface Slot {
-  events?: EventBus;
+/** All that {@link getBus} looks at, of whatever it is given. */
+interface Auth extends AuthContext {
+  pluginState?: { events?: EventBus } | undefined;
+  then?: unknown;
 }

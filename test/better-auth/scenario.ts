@@ -2,8 +2,8 @@ import { randomUUID } from "node:crypto";
 import { EventBus, type EventName, type EventPayload } from "@kernia/events";
 import { betterAuth, type BetterAuthPlugin } from "better-auth";
 import { organization } from "better-auth/plugins";
+import pg from "pg";
 import { owed, readTables, sorted, type Told } from "../app/paths/tables";
-import { createPool } from "../app/harness/postgres";
 import { seatPriceId, teamPlan } from "../app/harness/plans";
 import { StripeServer } from "../app/harness/stripe-server";
 import { seatSync } from "../examples/seat-sync";
@@ -14,7 +14,7 @@ import { standardEvents } from "../examples/standard-events";
 const password = "correct horse battery staple";
 const url = "http://127.0.0.1";
 const told: Told[] = [];
-const pool = createPool(process.env["DATABASE_URL"]!);
+const pool = new pg.Pool({ connectionString: process.env["DATABASE_URL"]! });
 const stripe = await new StripeServer().start();
 
 class RecordingBus extends EventBus {
@@ -122,7 +122,7 @@ async function request(path: string, body: object, cookie?: string): Promise<Res
   return response;
 }
 
-async function post(path: string, body: object, { cookie }: Person): Promise<any> {
+async function post(path: string, body: object, { cookie }: Person): Promise<{ id: string }> {
   return (await request(path, body, cookie)).json();
 }
 

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { deferToEnd } from "../app/harness/defer";
+import { deferToEnd } from "../app/harness/defer-to-end";
 import { createOrganization, invite, must, password } from "../app/harness/people";
 import { startPathServer, type PathServer } from "../app/paths/server";
 import { auditLog, createAuditLog } from "./audit-log";
@@ -28,7 +28,7 @@ async function auditRows() {
   const { rows } = await server.outside.query(
     `select * from "auditLog" order by "createdAt", event`,
   );
-  return rows.map(({ id, createdAt, payload, ...row }) => ({
+  return rows.map(({ id: _id, createdAt: _createdAt, payload, ...row }) => ({
     ...row,
     payload: JSON.parse(payload),
   }));

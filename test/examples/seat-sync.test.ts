@@ -2,7 +2,7 @@ import { beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { startApp } from "../app/harness/app";
 import { seatPriceId, teamPlan } from "../app/harness/plans";
 import { accept, invite, join, must, password, signUp } from "../app/harness/people";
-import { deferToEnd } from "../app/harness/defer";
+import { deferToEnd } from "../app/harness/defer-to-end";
 import { createSeatSync } from "./seat-sync";
 
 const defer = deferToEnd();
@@ -227,7 +227,7 @@ describe("while a sync runs, one more waits, and all others join it", () => {
     app.stripe.fault = 500;
     const first = syncSeats(event);
     const [second, third] = [syncSeats(event), syncSeats(event)];
-    await expect(first).rejects.toThrow();
+    await expect(first).rejects.toMatchObject({ statusCode: 500 });
     app.stripe.fault = undefined;
     await Promise.all([second, third]);
 

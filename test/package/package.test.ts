@@ -7,7 +7,7 @@ import { build } from "esbuild";
 import { publint } from "publint";
 import { beforeAll, describe, expect, test } from "vitest";
 import { installPackedTarball, node, type Installed } from "./installed";
-import { deferToEnd } from "../app/harness/defer";
+import { deferToEnd } from "../app/harness/defer-to-end";
 
 const defer = deferToEnd();
 
@@ -133,7 +133,7 @@ describe("the installed package", () => {
     expect(await realm["result"]).toBe("Event handler failed:,a,failure");
   });
 
-  test("costs at most 600 bytes, minified and brotli-compressed, everything included", async () => {
+  test("costs at most 640 bytes, minified and brotli-compressed, everything included", async () => {
     const { outputFiles } = await build({
       stdin: { contents: 'export * from "@kernia/events";', resolveDir: installed.folder },
       bundle: true,
@@ -145,7 +145,7 @@ describe("the installed package", () => {
     const bytes = brotliCompressSync(outputFiles[0]!.contents).length;
 
     console.log(`@kernia/events: ${bytes} bytes minified and brotli-compressed`);
-    expect(bytes).toBeLessThanOrEqual(600);
+    expect(bytes).toBeLessThanOrEqual(640);
   });
 
   test("leaves nothing in the bundle of somebody who does not use what they import", async () => {

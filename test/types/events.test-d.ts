@@ -15,9 +15,15 @@ interface Invoice {
   readonly amount: number;
 }
 
+declare global {
+  interface KerniaEvents {
+    "billing.invoice.paid": Invoice;
+  }
+}
+
 declare module "@kernia/events" {
   interface Events {
-    "billing.invoice.paid": Invoice;
+    "billing.invoice.voided": Invoice;
   }
 }
 
@@ -32,6 +38,9 @@ describe("the standard payloads", () => {
       readonly role: string;
       readonly action: "added" | "removed" | "updated";
     }>();
+    expectTypeOf<MemberEvent<"added">["action"]>().toEqualTypeOf<"added">();
+    // @ts-expect-error
+    expectTypeOf<MemberEvent<"deleted">>().toBeObject();
     expectTypeOf<UserEvent>().toEqualTypeOf<{
       readonly userId: string;
       readonly action: "deleted";
@@ -53,6 +62,7 @@ describe("the standard payloads", () => {
     expectTypeOf<Events["organization.member.added"]["action"]>().toEqualTypeOf<"added">();
     expectTypeOf<Events["organization.member.removed"]["action"]>().toEqualTypeOf<"removed">();
     expectTypeOf<Events["organization.member.updated"]["action"]>().toEqualTypeOf<"updated">();
+    expectTypeOf<Events["organization.member.added"]>().toEqualTypeOf<MemberEvent<"added">>();
     expectTypeOf<Events["user.deleted"]>().toEqualTypeOf<UserEvent>();
   });
 });
@@ -117,7 +127,12 @@ describe("a declared event", () => {
   });
 });
 
-describe("an event that a plugin declares by augmenting Events", () => {
+describe("an event that a plugin declares in the global KerniaEvents", () => {
+  test("is one of the events", () => {
+    expectTypeOf<Events["billing.invoice.paid"]>().toEqualTypeOf<Invoice>();
+    expectTypeOf<EventPayload<"billing.invoice.paid">>().toEqualTypeOf<Invoice>();
+  });
+
   test("is checked where it is emitted", () => {
     void bus.emit("billing.invoice.paid", { invoiceId: "i", amount: 1 });
     // @ts-expect-error
@@ -133,6 +148,19 @@ describe("an event that a plugin declares by augmenting Events", () => {
     bus.on("billing.invoice.paid", (payload: { readonly amount: number }) => payload);
     // @ts-expect-error
     bus.on("billing.invoice.paid", (payload: UserEvent) => payload);
+  });
+});
+
+describe("an event that a plugin declares by augmenting Events", () => {
+  test("is checked where it is emitted, and where it is subscribed to", () => {
+    void bus.emit("billing.invoice.voided", { invoiceId: "i", amount: 1 });
+    // @ts-expect-error
+    void bus.emit("billing.invoice.voided", { invoiceId: "i" });
+    bus.on("billing.invoice.voided", (payload) => {
+      expectTypeOf(payload).toEqualTypeOf<Invoice>();
+    });
+    // @ts-expect-error
+    bus.on("billing.invoice.voided", (payload: UserEvent) => payload);
   });
 });
 

@@ -65,7 +65,7 @@ describe("getBus accepts", () => {
 });
 
 describe("getBus rejects", () => {
-  test("what is no context", () => {
+  test("what is not a context", () => {
     const attempts = () => {
       // @ts-expect-error
       getBus("auth");

@@ -60,6 +60,21 @@ describe.each([
     expect(seen).toEqual(["first", "first"]);
   });
 
+  test("when most are taken off, the others still run, and one that is added waits", async () => {
+    const { bus, seen } = busThat((bus) => {
+      unsubscribes.forEach((unsubscribe) => unsubscribe());
+      bus.on("a", () => seen.push("added"));
+    });
+    const unsubscribes = [2, 3, 4, 5].map(() => bus.on("a", () => seen.push("taken off")));
+    bus.on("a", () => seen.push("last"));
+
+    await bus.emit("a", undefined);
+    expect(seen).toEqual(["first", "last"]);
+
+    await bus.emit("a", undefined);
+    expect(seen).toEqual(["first", "last", "first", "last", "added"]);
+  });
+
   test("a handler that is added waits for the next emit", async () => {
     const { bus, seen } = busThat((bus) => bus.on("a", () => seen.push("added")));
     bus.on("a", () => seen.push("last"));

@@ -118,7 +118,7 @@ describe("emit", () => {
     expect(await emitted).toBeUndefined();
   });
 
-  test("throws for an event that is no string", () => {
+  test("throws for an event that is not a string", () => {
     expect(() => new EventBus().emit(undefined as unknown as string, undefined)).toThrow(
       new TypeError("event must be of type string, got undefined"),
     );

@@ -108,7 +108,7 @@ describe.each(failingHandlers)("a handler that %s", (_, error, fail) => {
     expect(logger.logged).toHaveLength(3);
   });
 
-  test("is logged in its turn", async () => {
+  test("is logged after the handlers that follow without being awaited, before the emit is done", async () => {
     const seen: string[] = [];
     const bus = new EventBus({ error: () => seen.push("logged") });
     bus.on("a", () => seen.push("before"));
@@ -116,8 +116,25 @@ describe.each(failingHandlers)("a handler that %s", (_, error, fail) => {
     bus.on("a", () => seen.push("after"));
 
     await bus.emit("a", undefined);
+    seen.push("emitted");
 
-    expect(seen).toEqual(["before", "logged", "after"]);
+    expect(seen).toEqual(["before", "after", "logged", "emitted"]);
+  });
+
+  test("is logged before a handler that is awaited is done, and before those after it", async () => {
+    const seen: string[] = [];
+    const bus = new EventBus({ error: () => seen.push("logged") });
+    bus.on("a", fail);
+    bus.on("a", async () => {
+      seen.push("starts");
+      await Promise.resolve();
+      seen.push("ends");
+    });
+    bus.on("a", () => seen.push("last"));
+
+    await bus.emit("a", undefined);
+
+    expect(seen).toEqual(["starts", "logged", "ends", "last"]);
   });
 
   test("makes no emit fail that nobody awaits", () => {
@@ -153,6 +170,36 @@ describe("a failure", () => {
     await bus.emit("100 %s %o", undefined);
 
     expect(logger.logged).toEqual([["Event handler failed:", "100 %s %o", failure]]);
+  });
+
+  test("is logged before one that comes later", async () => {
+    const logger = new CollectingLogger();
+    const bus = new EventBus(logger);
+    for (const number of [1, 2, 3, 4]) {
+      bus.on("a", () => {
+        if (number % 2 === 0) throw number;
+        return Promise.reject(number);
+      });
+    }
+
+    await bus.emit("a", undefined);
+
+    expect(logger.logged.map(([, , error]) => error)).toEqual([1, 2, 3, 4]);
+  });
+
+  test("is logged on a stack of its own", async () => {
+    let stack: string | undefined;
+    const bus = new EventBus({ error: () => (stack = new Error().stack) });
+    bus.on("a", function handlerThatFails() {
+      throw failure;
+    });
+
+    await (function emitter() {
+      return bus.emit("a", undefined);
+    })();
+
+    expect(stack).toBeTruthy();
+    expect(stack).not.toContain("emitter");
   });
 
   test("is logged without the payload", async () => {

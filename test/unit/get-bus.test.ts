@@ -64,6 +64,15 @@ describe("getBus", () => {
     expect(getBus(auth)).toBe(auth.pluginState.events);
   });
 
+  test.each([undefined, null, "and now"])(
+    "works where the context has a then that is %j",
+    (then) => {
+      const auth = { pluginState: {}, then };
+
+      expect(getBus(auth)).toBe(getBus(auth));
+    },
+  );
+
   test("works on state without a prototype", () => {
     const pluginState: { events?: EventBus } = Object.create(null);
 
@@ -127,7 +136,9 @@ describe("getBus throws and overwrites nothing", () => {
       const auth = { pluginState: { events } };
 
       expect(() => getBus(auth)).toThrow(TypeError);
-      expect(() => getBus(auth)).toThrow(/^auth\.pluginState\.events is no bus: \w+ must be of/);
+      expect(() => getBus(auth)).toThrow(
+        /^auth\.pluginState\.events\.\w+ must be of type function, got /,
+      );
       expect(auth.pluginState.events).toBe(events);
     },
   );
@@ -138,13 +149,24 @@ describe("getBus throws and overwrites nothing", () => {
     ["emit", { on() {}, off() {} }],
   ])("naming the method that is missing: %s", (method, events) => {
     expect(() => getBus({ pluginState: { events } })).toThrow(
-      `auth.pluginState.events is no bus: ${method} must be of type function, got undefined`,
+      `auth.pluginState.events.${method} must be of type function, got undefined`,
     );
   });
 
   test.each([undefined, null, "auth", 1, true])("when the auth context is %j", (auth) => {
     expect(() => getBus(auth as never)).toThrow(TypeError);
     expect(() => getBus(auth as never)).toThrow(/^auth must be of type object, got /);
+  });
+
+  test.each([
+    ["a promise of the context", () => Promise.resolve({ pluginState: {} })],
+    ["another thenable", () => ({ pluginState: {}, then() {} })],
+  ])("when it is %s, and says to await it", (_, create) => {
+    const auth = create();
+    const before = { ...auth };
+
+    expect(() => getBus(auth as never)).toThrow(new TypeError("auth is a promise: await it"));
+    expect({ ...auth }).toEqual(before);
   });
 
   test.each([null, "state", 1, true])("when auth.pluginState is %j", (pluginState) => {
@@ -155,7 +177,7 @@ describe("getBus throws and overwrites nothing", () => {
     expect(auth.pluginState).toBe(pluginState);
   });
 
-  test("when auth.logger is no logger", () => {
+  test("when auth.logger is not a logger", () => {
     const auth = { logger: {} as never };
 
     expect(() => getBus(auth)).toThrow(

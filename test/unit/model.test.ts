@@ -32,14 +32,9 @@ class Model {
         const result = registration.handler(payload) as PromiseLike<unknown> | undefined;
         if (result?.then) await result;
       } catch (error) {
-        try {
-          void Promise.resolve(this.logger.error("Event handler failed:", event, error)).then(
-            undefined,
-            () => {},
-          );
-        } catch {
-          // A logger that fails stops nothing.
-        }
+        void Promise.resolve()
+          .then(() => this.logger.error("Event handler failed:", event, error))
+          .then(undefined, () => {});
       }
     }
   }

@@ -35,7 +35,7 @@ describe("on", () => {
     await bus.emit("a", undefined);
   });
 
-  test("throws for an event that is no string", () => {
+  test("throws for an event that is not a string", () => {
     const bus = new EventBus();
 
     expect(() => bus.on(undefined as never, () => {})).toThrow(TypeError);
@@ -156,13 +156,13 @@ describe("off", () => {
     expect(() => new EventBus().off("unknown", () => {})).not.toThrow();
   });
 
-  test("throws for something that is no handler", () => {
+  test("throws for something that is not a handler", () => {
     expect(() => new EventBus().off("a", undefined as never)).toThrow(
       new TypeError("handler must be of type function, got undefined"),
     );
   });
 
-  test("throws for an event that is no string", () => {
+  test("throws for an event that is not a string", () => {
     expect(() => new EventBus().off(null as never, () => {})).toThrow(
       new TypeError("event must be of type string, got null"),
     );

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
-import type { Defer } from "../harness/cleanup";
+import type { Defer } from "../harness/deferred";
 
 /** Stands in for Okta and GitLab: says yes to any code, which is the address of who signs in. */
 export async function startIdentityProvider(defer: Defer): Promise<string> {

@@ -4,7 +4,7 @@ import { betterAuth, type AuthContext, type BetterAuthPlugin } from "better-auth
 import { getMigrations } from "better-auth/db/migration";
 import type pg from "pg";
 import { beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { deferToEnd } from "../../app/harness/defer";
+import { deferToEnd } from "../../app/harness/defer-to-end";
 import { createDatabase, createPool, startPostgres } from "../../app/harness/postgres";
 import { CollectingLogger } from "../../unit/collecting-logger";
 import { emitAfterCommit, inTransaction } from "./after-commit";

@@ -1,4 +1,4 @@
-import { queueAfterTransactionHook, runWithTransaction } from "@better-auth/core/context";
+import { queueAfterTransactionHook } from "@better-auth/core/context";
 import { getBus, type EventBus, type EventName, type EventPayload } from "@kernia/events";
 import type { AuthContext } from "better-auth";
 import type pg from "pg";
@@ -8,7 +8,7 @@ import type pg from "pg";
 // connection of its own it waits for the emitter's locks, and the emitter for it, for ever. So:
 
 /**
- * Emits once the transaction of Better Auth's {@link runWithTransaction} is committed, and not at all
+ * Emits once the transaction of Better Auth's `runWithTransaction` is committed, and not at all
  * if it is rolled back; at once, where there is none. The caller of `runWithTransaction` waits for
  * the handlers.
  */
