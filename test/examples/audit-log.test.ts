@@ -28,7 +28,7 @@ async function auditRows() {
   const { rows } = await server.outside.query(
     `select * from "auditLog" order by "createdAt", event`,
   );
-  return rows.map(({ id, createdAt, payload, ...row }) => ({
+  return rows.map(({ id: _id, createdAt: _createdAt, payload, ...row }) => ({
     ...row,
     payload: JSON.parse(payload),
   }));

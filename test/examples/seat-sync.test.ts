@@ -227,7 +227,7 @@ describe("while a sync runs, one more waits, and all others join it", () => {
     app.stripe.fault = 500;
     const first = syncSeats(event);
     const [second, third] = [syncSeats(event), syncSeats(event)];
-    await expect(first).rejects.toThrow();
+    await expect(first).rejects.toMatchObject({ statusCode: 500 });
     app.stripe.fault = undefined;
     await Promise.all([second, third]);
 

@@ -9,7 +9,6 @@ import { getMigrations } from "better-auth/db/migration";
 import { toNodeHandler } from "better-auth/node";
 import { admin, anonymous, organization } from "better-auth/plugins";
 import { Kysely, PostgresDialect } from "kysely";
-import type pg from "pg";
 import type { Defer } from "../harness/deferred";
 import { Client } from "../harness/client";
 import { createOrganization, signUp, type Person } from "../harness/people";
@@ -279,5 +278,5 @@ export interface Member extends Person {
 
 /** The server-side calls that the paths make, whatever the plugins are. */
 interface ServerSide {
-  api: Record<string, (call: { body?: object; headers?: Headers }) => Promise<any>>;
+  api: Record<string, (call: { body?: object; headers?: Headers }) => Promise<unknown>>;
 }

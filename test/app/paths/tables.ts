@@ -62,9 +62,9 @@ export function leadsTo(before: Tables, told: readonly Told[], after: Tables): b
   return permutations(told).some((events) => {
     const roleOf = new Map(rolesBefore);
     const users = new Set(before.users);
-    const true_ = events.every((event) => apply(event, roleOf, users));
+    const eachIsTrue = events.every((event) => apply(event, roleOf, users));
     return (
-      true_ &&
+      eachIsTrue &&
       same(roleOf, roles(after)) &&
       [...before.users].every((id) => users.has(id) === after.users.has(id))
     );
