@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { startChild } from "./harness/child";
 import { createOutboxDatabase } from "./harness/outbox";
-import { accept, createOrganization, invite, signUp, type Person } from "./harness/people";
+import { accept, createOrganization, invite, must, signUp, type Person } from "./harness/people";
 import { seatPriceId } from "./harness/plans";
 import { bold, dim, green, heading, red, table, yellow } from "./harness/print";
 import { runDemo } from "./harness/run-demo";
@@ -32,7 +32,8 @@ await runDemo(async (defer) => {
     const worker = await startChild<WorkerMessage>(new URL("queue-worker.ts", import.meta.url), {
       env: { DATABASE_URL: databaseUrl, STRIPE_PORT: String(stripe.port) },
       defer,
-      hear({ kind, queue, event }, pid) {
+      hear({ kind, queue, event, text }, pid) {
+        if (text !== undefined) console.log(`    ${dim(`worker ${pid}`)} says: ${text}`);
         if (queue === undefined || quiet) return;
         const outcome = kind === "done" ? green(kind) : kind === "failed" ? red(kind) : kind;
         console.log(`    ${dim(`worker ${pid}`)} ${queue}: ${event} ${outcome}`);
@@ -46,7 +47,7 @@ await runDemo(async (defer) => {
   const printSeats = (before: number | undefined) =>
     console.log(`  seats at Stripe: ${before} → ${bold(seats())}`);
 
-  heading("An auth server that publishes nothing, a worker, and triggers between them");
+  heading("An auth server that publishes no standard event, a worker, and triggers");
   console.log(
     dim(`  Stripe is a stand-in on loopback, ${new URL(databaseUrl).host} is PostgreSQL.`),
   );
@@ -60,13 +61,19 @@ await runDemo(async (defer) => {
     status: "active",
     items: [{ id: "si_seats", price: { id: seatPriceId }, quantity: 1 }],
   });
-  await pool.query(
-    `insert into subscription (id, plan, "referenceId", "stripeSubscriptionId", status, seats)
-    values ($1, 'team', $2, $1, 'active', 1)`,
-    [subscriptionId, organizationId],
+  await allDone();
+  console.log(dim("  Ada signed up and created an organization."));
+
+  heading("Ada pays for a seat: an event of one's own, published from a handler");
+  must(
+    await ada.client.post("/checkout", {
+      organizationId,
+      plan: "team",
+      seats: 1,
+      stripeSubscriptionId: subscriptionId,
+    }),
   );
   await allDone();
-  console.log(dim("  Ada signed up, created an organization, and pays for 1 seat."));
 
   heading("Bob joins: the request answers, and the worker does the rest");
   let before = seats();

@@ -13,10 +13,11 @@ import { stripeClient } from "./harness/stripe-server";
 
 /** What the worker tells the process that started it. */
 export interface WorkerMessage {
-  readonly kind: "ready" | "starts" | "done" | "failed";
+  readonly kind: "ready" | "starts" | "done" | "failed" | "thanks";
   readonly queue?: string;
   readonly event?: EventName;
   readonly payload?: unknown;
+  readonly text?: string;
 }
 
 const { tell } = parentOf<WorkerMessage>();
@@ -46,6 +47,10 @@ const queues: Queues = {
     "organization.member.removed": syncSeats,
   },
   "audit-log": Object.fromEntries(auditedEvents.map((event) => [event, auditRow(event)])),
+  thanks: {
+    "billing.subscription.started": ({ plan }) =>
+      tell({ kind: "thanks", text: `Thank you for the plan ${plan}.` }),
+  },
 };
 
 const boss = new PgBoss({

@@ -63,5 +63,6 @@ export async function startChild<Message extends { readonly kind: string }>(
 /** In the child: tells the parent, and exits once that is gone, for it may die without a word. */
 export function parentOf<Message>() {
   process.on("disconnect", () => process.exit());
+  if (process.connected === false) process.exit();
   return { tell: (message: Message) => void process.send?.(message) };
 }

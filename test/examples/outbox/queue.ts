@@ -102,11 +102,8 @@ export async function work(
       if (!failure) return;
       // pg-boss fails all jobs of the batch that are not completed.
       const done = jobs.filter((_, index) => outcomes[index]!.status === "fulfilled");
-      if (done.length > 0)
-        await boss.complete(
-          queue,
-          done.map(({ id }) => id),
-        );
+      const ids = done.map(({ id }) => id);
+      if (ids.length > 0) await boss.complete(queue, ids);
       throw failure.reason;
     });
     workers.push(worker);

@@ -257,6 +257,27 @@ describe("every event is forwarded once", () => {
     expect(await takeDelivered()).toEqual([1, 2]);
   });
 
+  test("when the logger fails too", async () => {
+    await add(2);
+    let failures = 1;
+    const logger = {
+      error() {
+        throw new Error("the log is full");
+      },
+    };
+    await withRelay(
+      {
+        logger,
+        async forward(events, client) {
+          if (failures-- > 0) throw new Error("the queue is away");
+          await deliver(events, client);
+        },
+      },
+      () => vi.waitFor(async () => expect(await waiting()).toBe(0), 10_000),
+    );
+    expect(await takeDelivered()).toEqual([1, 2]);
+  });
+
   test("when forwarding hides that a query failed, which is logged all the same", async () => {
     await add(2);
     let failures = 1;

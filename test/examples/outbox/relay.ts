@@ -71,9 +71,17 @@ export function startRelay({
       try {
         await relayOverOneConnection();
       } catch (error) {
-        await logger.error("The outbox relay failed and will try again:", error);
+        await logFailure(error);
         await sleep(retryMilliseconds, undefined, { signal }).catch(() => {});
       }
+    }
+  }
+
+  async function logFailure(error: unknown): Promise<void> {
+    try {
+      await logger.error("The outbox relay failed and will try again:", error);
+    } catch {
+      // A logger that throws or rejects stops nothing.
     }
   }
 
