@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { withCleanup } from "./harness/cleanup";
 import { startAuthServer } from "./harness/auth-server";
 import { checkout } from "./plugins/checkout";
 import type { Answer } from "./harness/client";
@@ -12,6 +11,7 @@ import { standardEvents } from "../examples/standard-events";
 import { seatPriceId, teamPlan } from "./harness/plans";
 import { createDatabase, startPostgres } from "./harness/postgres";
 import { bold, dim, green, heading, red, table, yellow } from "./harness/print";
+import { runDemo } from "./harness/run-demo";
 import { StripeServer } from "./harness/stripe-server";
 
 interface Request {
@@ -22,7 +22,7 @@ interface Request {
 
 const subscriptionId = "sub_lovelace";
 
-const equal = await withCleanup(async (defer) => {
+await runDemo(async (defer) => {
   const databaseUrl = await createDatabase(await startPostgres(defer), defer);
   const stripe = await new StripeServer().start();
   defer(() => stripe.stop());
@@ -163,11 +163,10 @@ const equal = await withCleanup(async (defer) => {
     events,
     "audit rows": auditRows,
   });
-  return members === seats && members === subscription?.seats && events === auditRows;
+  const equal = members === seats && members === subscription?.seats && events === auditRows;
+  console.log(equal ? green("Members and seats are equal.") : red("Members and seats differ."));
+  return equal;
 });
-
-console.log(equal ? green("Members and seats are equal.") : red("Members and seats differ."));
-process.exitCode = equal ? 0 : 1;
 
 function describe(happening: Happening, whole: boolean): string {
   switch (happening.kind) {

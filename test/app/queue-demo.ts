@@ -1,15 +1,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { startForwardingApp } from "./harness/app";
-import { withCleanup } from "./harness/cleanup";
 import { forkWorker } from "./harness/forked-worker";
 import { accept, invite, signUp, type Person } from "./harness/people";
 import { seatPriceId } from "./harness/plans";
 import { bold, dim, green, heading, red, table, yellow } from "./harness/print";
+import { runDemo } from "./harness/run-demo";
 import type { WorkerMessage } from "../examples/queue/worker";
 
 const membersMeanwhile = 3;
 
-const equal = await withCleanup(async (defer) => {
+await runDemo(async (defer) => {
   const { app, boss, databaseUrl } = await startForwardingApp(defer);
   const lovelace = await app.startOrganization();
   console.log(`The auth server is process ${bold(process.pid)}; it only publishes.`);
@@ -80,7 +80,13 @@ const equal = await withCleanup(async (defer) => {
     "owner + joined": 1 + joined,
     "owner + audit rows": 1 + auditRows,
   });
-  return [quantity, inTheRow, 1 + joined, 1 + auditRows].every((count) => count === members);
+  const equal = [quantity, inTheRow, 1 + joined, 1 + auditRows].every((count) => count === members);
+  console.log(
+    equal
+      ? green("Members, seats and audit rows are equal.")
+      : red("Members, seats and audit rows differ."),
+  );
+  return equal;
 
   async function unfinished(queue = "%"): Promise<number> {
     const { rows } = await boss
@@ -97,10 +103,3 @@ const equal = await withCleanup(async (defer) => {
     while ((await unfinished("audit-log%")) > 0) await sleep(50);
   }
 });
-
-console.log(
-  equal
-    ? green("Members, seats and audit rows are equal.")
-    : red("Members, seats and audit rows differ."),
-);
-process.exitCode = equal ? 0 : 1;

@@ -9,7 +9,7 @@ import { printTable, printTargets, type Table } from "./report";
 import { measureSizes } from "./size";
 import { measureSubscribe } from "./subscribe";
 import { targetsOf } from "./targets";
-import { versionOf } from "../version-of";
+import { versionOf } from "./version-of";
 
 const { json, chart } = parseArgs({
   options: { json: { type: "boolean" }, chart: { type: "string" } },

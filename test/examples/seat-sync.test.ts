@@ -2,7 +2,7 @@ import { beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { startApp } from "../app/harness/app";
 import { seatPriceId, teamPlan } from "../app/harness/plans";
 import { accept, invite, join, password, signUp } from "../app/harness/people";
-import { deferToEnd } from "../app/harness/defer";
+import { deferToEnd } from "../app/harness/defer-to-end";
 
 const defer = deferToEnd();
 

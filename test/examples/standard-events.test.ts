@@ -11,7 +11,7 @@ import {
 } from "../app/harness/people";
 import { alwaysFails } from "../app/plugins/always-fails";
 import { auditLog } from "./audit-log";
-import { deferToEnd } from "../app/harness/defer";
+import { deferToEnd } from "../app/harness/defer-to-end";
 
 const defer = deferToEnd();
 

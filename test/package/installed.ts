@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import type { Defer } from "../app/harness/cleanup";
+import type { Defer } from "../app/harness/deferred";
 
 const run = promisify(execFile);
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -53,6 +53,6 @@ export async function node(cwd: string, ...args: string[]): Promise<string> {
     return (await run(process.execPath, args, { cwd })).stdout;
   } catch (error) {
     const { stdout, stderr } = error as { stdout: string; stderr: string };
-    throw new Error(`node ${args.join(" ")} failed:\n${stdout}${stderr}`);
+    throw new Error(`node ${args.join(" ")} failed:\n${stdout}${stderr}`, { cause: error });
   }
 }

@@ -4,14 +4,14 @@ import { runInPage, startBrowser } from "./browser";
 import type { Report } from "./run-tests";
 import { runAsScript } from "./script";
 import { runInWorker } from "./worker";
-import { versionOf } from "../version-of";
 
 const mostShown = 20;
 const mostCharacters = 2_000;
 
-const { resolve } = createRequire(import.meta.url);
-const bun = resolve("bun/package.json").replace("package.json", "bin/bun.exe");
-const deno = resolve("deno/bin.cjs");
+const require = createRequire(import.meta.url);
+const versionOf = (name: string): string => require(`${name}/package.json`).version;
+const bun = require.resolve("bun/package.json").replace("package.json", "bin/bun.exe");
+const deno = require.resolve("deno/bin.cjs");
 
 await test(`Node ${process.versions.node}`, () => runAsScript(process.execPath));
 await test(`Bun ${versionOf("bun")}`, () => runAsScript(bun));
@@ -19,12 +19,15 @@ await test(`Bun ${versionOf("bun")}`, () => runAsScript(bun));
 await test(`Deno ${versionOf("deno")}`, () => runAsScript(process.execPath, deno, "run"));
 await test(`workerd ${versionOf("workerd")}`, runInWorker);
 
-const browser = await startBrowser();
-if (browser) {
+const browser = await startBrowser().catch((error: Error) => error);
+if (browser === undefined) {
+  console.log(dim("browser: skipped, for there is no Chromium or Chrome on this machine"));
+} else if (browser instanceof Error) {
+  console.log(`browser: ${red(`did not start: ${browser.message.split("\n")[0]}`)}`);
+  process.exitCode = 1;
+} else {
   await test(`Chromium ${browser.version()}`, () => runInPage(browser));
   await browser.close();
-} else {
-  console.log(dim("browser: skipped, for there is no Chromium or Chrome on this machine"));
 }
 
 async function test(runtime: string, run: () => Promise<Report>): Promise<void> {

@@ -1,7 +1,7 @@
 import { EventBus, type EventName, type EventPayload } from "@kernia/events";
 import type { BetterAuthPlugin } from "better-auth";
 import { startAuthServer, type AuthAppOptions } from "./auth-server";
-import type { Defer } from "./cleanup";
+import type { Defer } from "./deferred";
 import { seatPriceId, teamPlan } from "./plans";
 import { createOrganization, signUp } from "./people";
 import { auditLog } from "../../examples/audit-log";

@@ -1,5 +1,6 @@
 export interface Answer {
   readonly status: number;
+  // oxlint-disable-next-line typescript/no-explicit-any -- each route answers with another shape
   readonly body: any;
 }
 

