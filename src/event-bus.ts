@@ -138,32 +138,33 @@ export const EventBus: new (logger?: Logger) => EventBus = class {
     checkType(handler, "function", "handler");
     // It may return anything; the only thing that is ever read of that is `then`.
     const registration: Registration = { handler: handler as Handler };
-    const registrations = this.#registrations.get(event);
+    let registrations = this.#registrations.get(event);
     if (registrations) registrations.list.push(registration);
     // Begun with the first registration, and not empty, a list has no room to spare.
-    else this.#registrations.set(event, { list: [registration], removed: 0 });
-    return () => this.#remove(event, registration);
+    else this.#registrations.set(event, (registrations = { list: [registration], removed: 0 }));
+    return () => this.#remove(event, registrations, registration);
   }
 
   off(event: string, handler: EventHandler<never>): void {
     checkType(event, "string", "event");
     checkType(handler, "function", "handler");
-    const list = this.#registrations.get(event)?.list;
-    const registration = list?.find((each) => each.handler === handler);
-    this.#remove(event, registration);
+    const registrations = this.#registrations.get(event);
+    const registration = registrations?.list.find((each) => each.handler === handler);
+    this.#remove(event, registrations!, registration);
   }
 
   emit(event: string, payload: never): Promise<void> {
     checkType(event, "string", "event");
     const list = this.#registrations.get(event)?.list;
+    if (!list) return done;
     // What is added during the emit lies beyond this length, and so waits for the next.
-    const length = list?.length ?? 0;
+    const length = list.length;
     for (let index = 0; index < length; index++) {
-      const { handler } = list![index]!;
+      const { handler } = list[index]!;
       try {
         const result = handler?.(payload);
         if (typeof result?.then === "function") {
-          return this.#finish(event, payload, list!, length, index, result);
+          return this.#finish(event, payload, list, length, index, result);
         }
       } catch (error) {
         this.#logFailure(event, error);
@@ -205,15 +206,15 @@ export const EventBus: new (logger?: Logger) => EventBus = class {
     void logged.then(undefined, () => {});
   }
 
-  #remove(event: string, registration: Registration | undefined): void {
+  #remove(event: string, registrations: Registrations, registration?: Registration): void {
     if (!registration?.handler) return;
     registration.handler = undefined;
-    const registrations = this.#registrations.get(event)!;
     // When most of a list is removed, a copy without it takes its place: in constant time on average.
-    if (++registrations.removed * 2 <= registrations.list.length) return;
-    registrations.list = registrations.list.filter(({ handler }) => handler);
-    registrations.removed = 0;
-    // Nothing is kept for a name without handlers.
-    if (!registrations.list.length) this.#registrations.delete(event);
+    if (++registrations.removed * 2 > registrations.list.length) {
+      registrations.list = registrations.list.filter((each) => each.handler);
+      registrations.removed = 0;
+      // Nothing is kept for a name without handlers.
+      if (!registrations.list.length) this.#registrations.delete(event);
+    }
   }
 };

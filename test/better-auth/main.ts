@@ -9,9 +9,9 @@ import { withDeferred, type Defer } from "../app/harness/deferred";
 import { createFolder } from "../app/harness/folder";
 import { createDatabase, startPostgres } from "../app/harness/postgres";
 import { green, red } from "../app/harness/print";
-import { versionOf } from "../version-of";
 
-const versions = ["~1.3.0", "~1.4.0", "~1.5.0", "~1.6.0", versionOf("better-auth")];
+const { devDependencies } = createRequire(import.meta.url)("../package.json");
+const versions = ["~1.3.0", "~1.4.0", "~1.5.0", "~1.6.0", devDependencies["better-auth"]];
 const mostCharacters = 2_000;
 const run = promisify(execFile);
 
@@ -40,7 +40,7 @@ process.exitCode = failures === 0 ? 0 : 1;
 async function install(version: string, defer: Defer): Promise<string> {
   const { path: folder, remove } = await createFolder();
   defer(remove);
-  const dependencies = { "better-auth": version, pg: versionOf("pg") };
+  const dependencies = { "better-auth": version, pg: devDependencies.pg };
   await writeFile(join(folder, "package.json"), JSON.stringify({ private: true, dependencies }));
   await npm(folder, "install", "--no-audit", "--no-fund", "--no-package-lock");
   await build({

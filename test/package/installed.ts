@@ -31,7 +31,8 @@ export async function installPackedTarball(defer: Defer): Promise<Installed> {
     "--pack-destination",
     folder,
   );
-  const [{ filename, files }] = JSON.parse(packed);
+  // An array, or since npm 12 an object, of the one package.
+  const [{ filename, files }] = Object.values<any>(JSON.parse(packed));
   const tarball = join(folder, filename);
   await writeFile(join(folder, "package.json"), "{}");
   await npm(folder, "install", "--offline", "--no-audit", "--no-fund", tarball);
