@@ -99,7 +99,10 @@ interface Registration {
 
 /** All that was registered for one event. */
 interface Registrations {
-  /** In order, removed ones included. It only ever grows, so an emit needs no copy of it. */
+  /**
+   * In order, removed ones included, until a list without them takes its place. It only ever grows,
+   * so an emit needs no copy: the list and its length are enough.
+   */
   list: Registration[];
   /** How many on the list were removed. */
   removed: number;
@@ -176,8 +179,9 @@ export const EventBus: new (logger?: Logger) => EventBus = class {
   /**
    * Goes on with an emit from the handler at `index`, which was called and returned `pending`.
    *
-   * One loop for both would need an object for each emit, or for each promise: 100 async handlers
-   * would take longer than in a loop written by hand.
+   * The loop stands twice, for one that serves both is worse: if it returns an object for each promise
+   * to go on from, 100 async handlers take 1.01 times as long as in a loop written by hand instead of
+   * 0.94; if it takes one for each emit, the package is 40 bytes larger.
    */
   async #finish(
     event: string,

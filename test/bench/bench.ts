@@ -58,5 +58,5 @@ if (json) {
 }
 if (chart !== undefined) {
   const tables = [emit["10 async"]!, emit["10 sync"]!, subscribe["30000"]!];
-  writeFileSync(chart, drawChart(tables, [runtime, packages]));
+  writeFileSync(chart, drawChart(tables, ["Shorter bars are better.", runtime, packages]));
 }

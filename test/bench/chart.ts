@@ -2,7 +2,7 @@ import { library } from "./contenders";
 import { format, type Table } from "./report";
 
 const width = 760;
-const nameWidth = 150;
+const nameWidth = 180;
 const valueWidth = 90;
 const rowHeight = 20;
 const barHeight = 12;
@@ -33,7 +33,7 @@ export function drawChart(tables: readonly Table[], footer: readonly string[]): 
     y += footerHeight;
   }
 
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${y}" role="img">
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${y}" width="${width}" height="${y}" role="img">
 <title>Benchmark of ${library.name}; shorter is better</title>
 <style>
 text { font: 13px system-ui, sans-serif; fill: #57606a; }
@@ -69,7 +69,13 @@ function escape(content: string): string {
   return content.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 }
 
-/** Breaks a line between its words where it would be wider than the chart. */
+/** Breaks a line after commas where it would be wider than the chart. */
 function wrap(line: string): string[] {
-  return line.match(new RegExp(`.{1,${charactersPerLine}}(?=\\s|$)`, "g")) ?? [];
+  const lines = [""];
+  for (const part of line.split(/(?<=, )/)) {
+    const last = lines.at(-1)!;
+    if ((last + part).length > charactersPerLine) lines.push(part);
+    else lines[lines.length - 1] = last + part;
+  }
+  return lines;
 }

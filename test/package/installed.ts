@@ -17,6 +17,12 @@ export interface Installed {
   readonly files: string[];
 }
 
+/** What `npm pack --json` says of a package. */
+interface Packed {
+  readonly filename: string;
+  readonly files: readonly { readonly path: string }[];
+}
+
 /** Packs the tarball and installs it in a new folder, as a user would. */
 export async function installPackedTarball(defer: Defer): Promise<Installed> {
   const folder = await mkdtemp(join(tmpdir(), "kernia-events-package-"));
@@ -32,11 +38,11 @@ export async function installPackedTarball(defer: Defer): Promise<Installed> {
     folder,
   );
   // An array, or since npm 12 an object, of the one package.
-  const [{ filename, files }] = Object.values<any>(JSON.parse(packed));
+  const [{ filename, files }] = Object.values<Packed>(JSON.parse(packed)) as [Packed];
   const tarball = join(folder, filename);
   await writeFile(join(folder, "package.json"), "{}");
   await npm(folder, "install", "--offline", "--no-audit", "--no-fund", tarball);
-  return { folder, tarball, files: files.map(({ path }: { path: string }) => path).sort() };
+  return { folder, tarball, files: files.map(({ path }) => path).sort() };
 }
 
 /** Runs the npm that runs us, else the one on the path, and returns what it prints. */
