@@ -1,10 +1,19 @@
+import { randomUUID } from "node:crypto";
+import { stripe as betterAuthStripe } from "@better-auth/stripe";
 import { EventBus, getBus, type EventName, type EventPayload } from "@kernia/events";
-import type { BetterAuthPlugin } from "better-auth";
+import { betterAuth, type BetterAuthPlugin } from "better-auth";
+import { memoryAdapter } from "better-auth/adapters/memory";
+import { organization } from "better-auth/plugins";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
 import { deferToEnd } from "../app/harness/defer-to-end";
 import { paths } from "../app/paths/paths";
 import { startPathServer, type PathServer, type PathServerOptions } from "../app/paths/server";
 import { deletedTooEarly, leadsTo, owed, readTables, sorted, type Told } from "../app/paths/tables";
+import type { Answer } from "../app/harness/client";
+import { accept, invite, must, password } from "../app/harness/people";
+import { seatPriceId, teamPlan } from "../app/harness/plans";
+import { StripeServer } from "../app/harness/stripe-server";
+import { seatSync } from "./seat-sync";
 import { standardEvents } from "./standard-events";
 
 const defer = deferToEnd();
@@ -47,6 +56,200 @@ describe.each(servers)("%s, what the tables call for is told:", (_, options) => 
     expect(sorted(told)).toEqual(sorted(right));
     expect(inSteps ? [] : recorder.tooEarly).toEqual([]);
   });
+});
+
+describe("together with Better Auth's Stripe plugin and the app's own organization hooks", () => {
+  const recorder = new Recorder();
+  let server: PathServer;
+  let stripe: StripeServer;
+
+  beforeAll(async () => {
+    stripe = await new StripeServer().start();
+    defer(() => stripe.stop());
+    const seats = { plans: [{ ...teamPlan, name: "team", priceId: "price_team" }] };
+    const stripePlugin = betterAuthStripe({
+      stripeClient: stripe.client(),
+      stripeWebhookSecret: "whsec_loopback",
+      subscription: { enabled: true, ...seats },
+      organization: { enabled: true },
+    });
+    const plugins = [
+      recorder.plugin(),
+      // Its own types do not allow for `exactOptionalPropertyTypes`.
+      stripePlugin as unknown as BetterAuthPlugin,
+      standardEvents(),
+      seatSync({ stripe: stripe.client(), organization: { enabled: true }, ...seats }),
+    ];
+    server = await startPathServer(defer, { plugins });
+  });
+
+  test("each hook runs once, each event is told once, and the seats are right", async () => {
+    const { ada, outside } = server;
+    const organizationId = await server.organization();
+    const [bob, carol, dave] = [
+      await server.signUp("Bob"),
+      await server.signUp("Carol"),
+      await server.signUp("Dave"),
+    ];
+    await outside.query(`update organization set "stripeCustomerId" = 'cus_1' where id = $1`, [
+      organizationId,
+    ]);
+    stripe.addSubscription({
+      id: "sub_1",
+      status: "active",
+      items: [{ id: "si_1", price: { id: seatPriceId }, quantity: 1 }],
+    });
+    const subscription = {
+      plan: "team",
+      referenceId: organizationId,
+      stripeSubscriptionId: "sub_1",
+      status: "active",
+      seats: 1,
+    };
+    await server.adapter.create({ model: "subscription", data: subscription });
+
+    /** What ran and was told on account of a request, and the seats that Stripe has after it. */
+    async function outcome(answer: () => Promise<Answer>) {
+      const before = await readTables(outside);
+      server.hooksRun.length = 0;
+      recorder.begin();
+      must(await answer());
+      const told = recorder.end();
+      const after = await readTables(outside);
+      expect(sorted(told)).toEqual(sorted(owed(before, after)));
+      return [...server.hooksRun, stripe.quantity("sub_1", seatPriceId)];
+    }
+    const accepted = ["beforeAcceptInvitation", "afterAcceptInvitation"];
+    let seats = 1;
+    for (const person of [bob, carol, dave]) {
+      const invitationId = await invite(ada, organizationId, person.email);
+      expect(await outcome(() => accept(person, invitationId))).toEqual([...accepted, ++seats]);
+    }
+    const memberId = await memberIdOf(organizationId, bob.userId);
+    const toAdmin = { organizationId, memberId, role: "admin" };
+    const bobs = { organizationId, memberIdOrEmail: bob.email };
+
+    expect(
+      await outcome(() => ada.client.post("/organization/update-member-role", toAdmin)),
+    ).toEqual(["beforeUpdateMemberRole", "afterUpdateMemberRole", 4]);
+    expect(await outcome(() => ada.client.post("/organization/remove-member", bobs))).toEqual([
+      "beforeRemoveMember",
+      "afterRemoveMember",
+      3,
+    ]);
+    // These three the Stripe plugin does not see.
+    expect(
+      await outcome(() => carol.client.post("/organization/leave", { organizationId })),
+    ).toEqual([2]);
+    expect(await outcome(() => dave.client.post("/delete-user", { password }))).toEqual([1]);
+    await outside.query(`update organization set "stripeCustomerId" = null`);
+    expect(
+      await outcome(() => ada.client.post("/organization/delete", { organizationId })),
+    ).toEqual(["beforeDeleteOrganization", "afterDeleteOrganization", 0]);
+  });
+
+  async function memberIdOf(organizationId: string, userId: string): Promise<string> {
+    const { rows } = await server.outside.query(
+      `select id from member where "organizationId" = $1 and "userId" = $2`,
+      [organizationId, userId],
+    );
+    return rows[0].id;
+  }
+});
+
+test("it takes no query more, but for removals, changes of roles, and deletions", async () => {
+  const [without, withEvents] = [
+    await startPathServer(defer),
+    await startPathServer(defer, { plugins: [standardEvents()] }),
+  ];
+
+  /** The number of queries of each request. */
+  async function queries({ ada, queries, organization, signUp, join }: PathServer) {
+    const organizationId = await organization();
+    const [bob, carol, dave, eve] = [
+      await signUp("Bob"),
+      await join(organizationId),
+      await join(organizationId),
+      await join(organizationId),
+    ];
+    const invitationId = await invite(ada, organizationId, bob.email);
+    const { email } = bob;
+    const role = { organizationId, memberId: carol.memberId, role: "admin" };
+    const removed = { organizationId, memberIdOrEmail: carol.memberId };
+    const requests: Record<string, () => Promise<Answer>> = {
+      "sign in": () => bob.client.post("/sign-in/email", { email, password }),
+      "get the session": () => bob.client.get(`${bob.client.url}/api/auth/get-session`),
+      "create an organization": () =>
+        bob.client.post("/organization/create", { name: "new", slug: randomUUID() }),
+      "accept an invitation": () => accept(bob, invitationId),
+      "sign out": () => bob.client.post("/sign-out"),
+      "change a role": () => ada.client.post("/organization/update-member-role", role),
+      "remove a member": () => ada.client.post("/organization/remove-member", removed),
+      leave: () => dave.client.post("/organization/leave", { organizationId }),
+      "delete an account": () => eve.client.post("/delete-user", { password }),
+      "delete an organization": () => ada.client.post("/organization/delete", { organizationId }),
+    };
+    const counts: Record<string, number> = {};
+    for (const [name, request] of Object.entries(requests)) {
+      queries.length = 0;
+      must(await request());
+      counts[name] = queries.length;
+    }
+    return counts;
+  }
+
+  const [before, after] = [await queries(without), await queries(withEvents)];
+  const more = Object.keys(before).map((name) => [name, after[name]! - before[name]!] as const);
+  console.log(`queries more: ${more.map(([name, count]) => `${name} ${count}`).join(", ")}`);
+
+  expect(Object.fromEntries(more.slice(0, 5))).toEqual({
+    "sign in": 0,
+    "get the session": 0,
+    "create an organization": 0,
+    "accept an invitation": 0,
+    "sign out": 0,
+  });
+  for (const [name, count] of more.slice(5)) expect([name, count <= 9]).toEqual([name, true]);
+});
+
+test("tables may have names of their own, and there may be no organization plugin", async () => {
+  const told: unknown[] = [];
+  const database: Record<string, object[]> = {};
+  const create = (plugins: BetterAuthPlugin[]) =>
+    betterAuth({
+      baseURL: "http://localhost",
+      secret: "a secret for a test, and for nothing else",
+      database: memoryAdapter(database as never),
+      telemetry: { enabled: false },
+      user: { modelName: "people" },
+      plugins: [
+        ...plugins,
+        standardEvents(),
+        {
+          id: "listener",
+          init(auth) {
+            const bus = getBus(auth);
+            bus.on("organization.member.removed", (event) => told.push(event));
+            bus.on("user.deleted", (event) => told.push(event));
+          },
+        },
+      ],
+    });
+  Object.assign(database, { people: [{ id: "u_1" }, { id: "u_2" }], session: [], account: [] });
+  database["membership"] = [{ id: "m_1", organizationId: "o_1", userId: "u_1", role: "owner" }];
+
+  const plain = await create([]).$context;
+  await plain.adapter.delete({ model: "people", where: [{ field: "id", value: "u_2" }] });
+  const schema = { member: { modelName: "membership" } };
+  const { adapter } = await create([organization({ schema }) as BetterAuthPlugin]).$context;
+  await adapter.delete({ model: "membership", where: [{ field: "id", value: "m_1" }] });
+  await adapter.delete({ model: "user", where: [{ field: "id", value: "u_1" }] });
+
+  expect(told).toEqual([
+    { userId: "u_2", action: "deleted" },
+    { organizationId: "o_1", userId: "u_1", role: "owner", action: "removed" },
+    { userId: "u_1", action: "deleted" },
+  ]);
 });
 
 /** Keeps what is emitted until a change is answered, and looks whether others can see it already. */

@@ -8,13 +8,14 @@ import type { BetterAuthPlugin } from "better-auth";
  * request that makes it waits for the handlers.
  *
  * What it costs: not one query for sign-in, sessions, creating an organization and accepting an
- * invitation. To remove a member, to change a role, or to delete a user or an organization takes a
- * transaction, if none is open, and up to five small queries, more only for hundreds of members.
+ * invitation. Removing a member takes four small queries more, changing a role six, and deleting a
+ * user or an organization seven, the beginning and the end of a transaction among them; and one more
+ * for each hundred members, and for each role that they have.
  *
- * What it cannot see: raw SQL, and anything else that writes past Better Auth's adapter. A member who
- * joins while their user or organization is being deleted, after the memberships were read and before
- * the database takes the new one along. Nor, where the adapter has no transactions, that another
- * server removes the same members at the same moment: then both may tell of it.
+ * What it cannot see: raw SQL, and anything else that writes past Better Auth's adapter; a member who
+ * joins while their user or organization is deleted, between the reading of the memberships and the
+ * deletion; and, where the adapter has no transactions, another server that removes the same members
+ * at the same moment: then both may tell of it.
  */
 export function standardEvents() {
   return {
@@ -63,7 +64,7 @@ const modelOf = ({ model }: { model: string }, tables: Tables) =>
 
 /** Gives the adapter methods that tell what they change. */
 function watch(adapter: Adapter, scope: Scope): Adapter {
-  const { adapter: original, tables, tell } = scope;
+  const { adapter: original, locks, tables, tell } = scope;
   let lastTurn: Promise<unknown> = Promise.resolve();
 
   adapter.create = async (query) => {
@@ -74,25 +75,25 @@ function watch(adapter: Adapter, scope: Scope): Adapter {
 
   adapter.transaction = async (run) => {
     const changes: Change[][] = [];
-    const answer = await original.transaction((transaction) => {
-      // Without transactions, and within one, the adapter hands out itself.
-      if (transaction === adapter || transaction === original) return run(adapter);
+    const answer = await original.transaction((inner) => {
+      // Without transactions, and mostly within one, an adapter hands out itself.
+      if (inner === adapter || inner === original) return run(adapter);
       changes.length = 0; // Some adapters run again what failed.
       const keep: Tell = (together) => changes.push(together);
-      const inside = { adapter: transaction, locks: true, tables, tell: keep };
-      return run(watch({ ...transaction }, inside));
+      return run(watch({ ...inner }, { adapter: inner, locks: true, tables, tell: keep }));
     });
     for (const together of changes) await tell(together);
     return answer;
   };
 
+  const begin: Adapter["transaction"] = locks ? (run) => run(adapter) : adapter.transaction;
   for (const method of writes.filter((method) => original[method])) {
     adapter[method] = async (query) => {
       const model = modelOf(query, tables);
       const deletes = deletions.some((deletion) => deletion === method);
       const matters = deletes ? model : model === "member" && concernsMembers(query);
       if (!matters) return original[method](query);
-      return adapter.transaction(async (transaction) => {
+      return begin(async (transaction) => {
         if (transaction !== adapter) return transaction[method](query);
         const changes: Change[][] = [];
         const keep: Tell = (together) => changes.push(together);

@@ -165,7 +165,7 @@ describe("getBus throws and overwrites nothing", () => {
     const auth = create();
     const before = { ...auth };
 
-    expect(() => getBus(auth as never)).toThrow(new TypeError("auth is a promise: await it"));
+    expect(() => getBus(auth as never)).toThrow(new TypeError("auth must be awaited first"));
     expect({ ...auth }).toEqual(before);
   });
 

@@ -58,11 +58,25 @@ export async function startPathServer(
   const database = databaseUrl ?? (await createDatabase(await startPostgres(defer), defer));
   const pool = createPool(database, { max: connections });
   defer(() => pool.end());
+  const queries: string[] = [];
+  pool.on("connect", (client) => {
+    const { query } = client;
+    client.query = (...call: unknown[]) => {
+      const [statement] = call as [string | { text: string }];
+      queries.push(typeof statement === "string" ? statement : statement.text);
+      return Reflect.apply(query, client, call);
+    };
+  });
   /** On connections of its own, so that it sees what others see. */
   const outside = createPool(database, { max: 4 });
   defer(() => outside.end());
   const identityProvider = await startIdentityProvider(defer);
   const hooks: Hooks = {};
+  const hooksRun: string[] = [];
+  const ran = <Answer>(name: string, hook?: () => Answer) => {
+    hooksRun.push(name);
+    return hook?.();
+  };
 
   const server = createServer((request, response) => void handle(request, response));
   server.listen(0, "127.0.0.1");
@@ -107,11 +121,17 @@ export async function startPathServer(
       invitationLimit: 5_000,
       teams: { enabled: true, maximumMembersPerTeam: 3 },
       organizationHooks: {
-        beforeAcceptInvitation: async () => hooks.acceptInvitation?.(),
-        beforeAddMember: async () => hooks.addMember?.(),
-        beforeRemoveMember: async () => hooks.removeMember?.(),
-        beforeUpdateMemberRole: async () => hooks.updateMemberRole?.(),
-        beforeDeleteOrganization: async () => hooks.deleteOrganization?.(),
+        beforeAcceptInvitation: async () => ran("beforeAcceptInvitation", hooks.acceptInvitation),
+        beforeAddMember: async () => ran("beforeAddMember", hooks.addMember),
+        beforeRemoveMember: async () => ran("beforeRemoveMember", hooks.removeMember),
+        beforeUpdateMemberRole: async () => ran("beforeUpdateMemberRole", hooks.updateMemberRole),
+        beforeDeleteOrganization: async () =>
+          ran("beforeDeleteOrganization", hooks.deleteOrganization),
+        afterAcceptInvitation: async () => ran("afterAcceptInvitation"),
+        afterAddMember: async () => ran("afterAddMember"),
+        afterRemoveMember: async () => ran("afterRemoveMember"),
+        afterUpdateMemberRole: async () => ran("afterUpdateMemberRole"),
+        afterDeleteOrganization: async () => ran("afterDeleteOrganization"),
       },
     }),
     admin(),
@@ -188,6 +208,10 @@ export async function startPathServer(
     outside,
     identityProvider,
     hooks,
+    /** The names of the app's organization hooks that ran. */
+    hooksRun,
+    /** The statements that were sent to PostgreSQL. */
+    queries,
     /** Owns the organizations. */
     ada,
     /** May do what the admin plugin allows. */
