@@ -47,8 +47,8 @@ beforeEach(async () => {
 
 afterEach(() => boss.stop({ graceful: false, wait: true }));
 
-async function startBoss(): Promise<PgBoss> {
-  const boss = new PgBoss({ connectionString: databaseUrl, schedule: false });
+async function startBoss(options: PgBoss.JobPollingOptions = {}): Promise<PgBoss> {
+  const boss = new PgBoss({ connectionString: databaseUrl, schedule: false, ...options });
   boss.on("error", () => {});
   return boss.start();
 }
@@ -244,12 +244,14 @@ describe("several workers", () => {
   test("start at once when they are woken", async () => {
     const handler = vi.fn();
     const queues: Queues = { one: { [added]: handler } };
+    const rarelyPolling = await startBoss({ pollingIntervalSeconds: 3_600 });
     await createQueues(boss, queues);
-    const wake = await work(boss, queues, silent);
-    // Each has looked once, found nothing, and would look again in two seconds.
-    await vi.waitFor(() => expect(boss.listenerCount("error")).toBeGreaterThan(0));
-    await add(queues, members(1));
-    wake();
-    await vi.waitFor(() => expect(handler).toHaveBeenCalledOnce(), 1_000);
+    const wake = await work(rarelyPolling, queues, silent);
+    for (const time of [1, 2]) {
+      await add(queues, members(1));
+      wake();
+      await vi.waitFor(() => expect(handler).toHaveBeenCalledTimes(time), 10_000);
+    }
+    await rarelyPolling.stop({ graceful: false, wait: true });
   });
 });
