@@ -1,11 +1,13 @@
 import { randomUUID } from "node:crypto";
+import { admin } from "better-auth/plugins";
 import { startAuthServer } from "./harness/auth-server";
 import { checkout } from "./plugins/checkout";
 import type { Answer } from "./harness/client";
 import { Narration, type Happening } from "./plugins/narration";
-import { createOrganization, invite, must, password, signUp, type Person } from "./harness/people";
+import { invite, password, signUp, type Person } from "./harness/people";
 import { alwaysFails } from "./plugins/always-fails";
-import { auditLog } from "../examples/audit-log";
+import { welcome } from "./plugins/welcome";
+import { auditedEvents, auditLog } from "../examples/audit-log";
 import { seatSync } from "../examples/seat-sync";
 import { standardEvents } from "../examples/standard-events";
 import { seatPriceId, teamPlan } from "./harness/plans";
@@ -21,6 +23,7 @@ interface Request {
 }
 
 const subscriptionId = "sub_lovelace";
+const columns = 80;
 
 await runDemo(async (defer) => {
   const databaseUrl = await createDatabase(await startPostgres(defer), defer);
@@ -28,6 +31,9 @@ await runDemo(async (defer) => {
   defer(() => stripe.stop());
 
   const narration = new Narration();
+  const thanks: string[] = [];
+  /** What is printed for an id that nobody could tell from another. */
+  const names = new Map<string, string>();
   const happeningsByRequest = new Map<string, Happening[]>();
   const server = await startAuthServer({
     databaseUrl,
@@ -38,7 +44,9 @@ await runDemo(async (defer) => {
     },
     plugins: [
       narration.plugin(),
+      admin(),
       checkout(),
+      welcome(thanks),
       standardEvents(),
       seatSync({
         stripe: stripe.client(),
@@ -63,7 +71,8 @@ await runDemo(async (defer) => {
         const id = randomUUID();
         happeningsByRequest.set(id, happenings);
         const answer = await by.client.post(path, body, { "x-request": id });
-        events += happenings.filter(({ kind }) => kind === "event").length;
+        events += happenings.filter(isAudited).length;
+        if (answer.body?.slug) names.set(answer.body.id, `<${answer.body.name}>`);
         return { path, answer, happenings };
       }),
     );
@@ -72,7 +81,7 @@ await runDemo(async (defer) => {
     const one = outcomes.length === 1;
     const lines = outcomes.flatMap(({ path, answer: { status }, happenings }) => [
       `  POST ${path} ${dim("→")} ${status < 400 ? green(status) : yellow(status)}`,
-      ...happenings.map((happening) => describe(happening, one)),
+      ...happenings.flatMap((happening) => describe(happening, one ? names : undefined)),
     ]);
     if (one) lines.forEach((line) => console.log(line));
     else countEqual(lines).forEach((count, line) => console.log(dim(`  ${count} ×`) + line));
@@ -86,27 +95,36 @@ await runDemo(async (defer) => {
     return outcomes.map(({ answer }) => answer);
   }
 
-  console.log(dim(`Better Auth at ${server.url}, PostgreSQL at ${new URL(databaseUrl).host}`));
+  console.log(dim(`Better Auth at ${server.url}, PostgreSQL at ${new URL(databaseUrl).host},`));
+  console.log(dim(`and in the place of Stripe a server at 127.0.0.1:${stripe.port}`));
 
-  const ada = await signUp(server.url, "Ada");
-  const organizationId = await createOrganization(ada, "Lovelace");
+  async function arrive(name: string): Promise<Person> {
+    const person = await signUp(server.url, name);
+    names.set(person.userId, `<${name}>`);
+    return person;
+  }
+  const { adapter } = await server.auth.$context;
+
+  const ada = await arrive("Ada");
+  const [created] = await show("Ada creates an organization, and so is its first member", {
+    by: ada,
+    path: "/organization/create",
+    body: { name: "Lovelace", slug: "lovelace" },
+  });
+  const organizationId: string = created?.body.id;
   stripe.addSubscription({
     id: subscriptionId,
     status: "active",
     items: [{ id: "si_seats", price: { id: seatPriceId }, quantity: 1 }],
   });
-  must(
-    await ada.client.post("/checkout", {
-      plan: "team",
-      referenceId: organizationId,
-      stripeSubscriptionId: subscriptionId,
-      status: "active",
-      seats: 1,
-    }),
-  );
-  console.log(dim("Ada signed up, created an organization, and pays for 1 seat."));
+  await show("Ada pays: an event of the checkout's own, and a plugin that does not know it", {
+    by: ada,
+    path: "/checkout",
+    body: { organizationId, plan: "team", seats: 1, stripeSubscriptionId: subscriptionId },
+  });
+  for (const line of thanks) console.log(`  mail to Ada: ${line}`);
 
-  const bob = await signUp(server.url, "Bob");
+  const bob = await arrive("Bob");
   const invitation = { invitationId: await invite(ada, organizationId, bob.email) };
   const acceptance = { by: bob, path: "/organization/accept-invitation", body: invitation };
   const [accepted] = await show("Bob accepts an invitation", acceptance);
@@ -119,7 +137,7 @@ await runDemo(async (defer) => {
   });
 
   const guests = await Promise.all(
-    Array.from({ length: 20 }, (_, index) => signUp(server.url, `Guest${index + 1}`)),
+    Array.from({ length: 20 }, (_, index) => arrive(`Guest${index + 1}`)),
   );
   const acceptances = guests.map(async (guest) => ({
     by: guest,
@@ -144,7 +162,35 @@ await runDemo(async (defer) => {
     body: { password },
   });
 
-  const { adapter } = await server.auth.$context;
+  const root = await arrive("Root");
+  await adapter.update({
+    model: "user",
+    where: [{ field: "id", value: root.userId }],
+    update: { role: "admin" },
+  });
+  await show("An admin removes the account of a guest", {
+    by: root,
+    path: "/admin/remove-user",
+    body: { userId: guests[2]!.userId },
+  });
+
+  const meanwhile: Happening[] = [];
+  const otherId = await narration.during(meanwhile, async () => {
+    const engine = { name: "Engine", slug: "engine", userId: ada.userId };
+    const { id: organizationId } = await server.auth.api.createOrganization({ body: engine });
+    for (const { userId } of guests.slice(3, 5)) {
+      await server.auth.api.addMember({ body: { userId, organizationId, role: "member" } });
+    }
+    return organizationId;
+  });
+  events += meanwhile.filter(isAudited).length;
+  names.set(otherId, "<Engine>");
+  await show("Ada deletes another organization, with its three members", {
+    by: ada,
+    path: "/organization/delete",
+    body: { organizationId: otherId },
+  });
+
   const members = await adapter.count({
     model: "member",
     where: [{ field: "organizationId", value: organizationId }],
@@ -168,17 +214,40 @@ await runDemo(async (defer) => {
   return equal;
 });
 
-function describe(happening: Happening, whole: boolean): string {
+/** Describes what happened in lines; with `names`, the payloads of events too. */
+function describe(happening: Happening, names?: Map<string, string>): string[] {
   switch (happening.kind) {
-    case "event":
-      return `    ${bold(happening.name)}${whole ? ` ${JSON.stringify(happening.payload)}` : ""}`;
+    case "event": {
+      const fields = Object.entries(happening.payload as object);
+      const payload = fields.map(([field, value]) => `${field}: ${names?.get(value) ?? value}`);
+      return [`    ${bold(happening.name)}`, ...(names ? [dim(`    ${payload.join(", ")}`)] : [])];
+    }
     case "handler":
-      return "failure" in happening
-        ? `      ${happening.name} ${red("failed")}`
-        : `      ${happening.name} ${green("done")}`;
+      return [
+        "failure" in happening
+          ? `      ${happening.name} ${red("failed")}`
+          : `      ${happening.name} ${green("done")}`,
+      ];
     case "log":
-      return dim(`      logged: ${happening.text}`);
+      return wrap(happening.text, columns - 24).map((line, index) =>
+        dim(`      ${index === 0 ? "logged:" : "       "} ${line}`),
+      );
   }
+}
+
+function isAudited(happening: Happening): boolean {
+  return happening.kind === "event" && auditedEvents.some((audited) => audited === happening.name);
+}
+
+function wrap(text: string, width: number): string[] {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const line = lines.at(-1)!;
+    if (line === "") lines[lines.length - 1] = word;
+    else if (line.length + 1 + word.length <= width) lines[lines.length - 1] = `${line} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
 }
 
 function countEqual(lines: string[]): Map<string, number> {

@@ -1,7 +1,9 @@
+import { getCurrentAuthContext } from "@better-auth/core/context";
 import { getBus, type EventPayload, type Events } from "@kernia/events";
-import type { AuthContext, BetterAuthPlugin } from "better-auth";
+import type { AuthContext, BetterAuthPlugin, GenericEndpointContext } from "better-auth";
+import { getIP, getSessionFromCtx } from "better-auth/api";
 
-/** Writes a row for each standard event. */
+/** Writes a row for each standard event: what happened, and who did it, from where, by which route. */
 export function auditLog() {
   return {
     id: "audit-log",
@@ -11,6 +13,10 @@ export function auditLog() {
         fields: {
           event: { type: "string", required: true },
           payload: { type: "string", required: true },
+          actorId: { type: "string", required: false },
+          ipAddress: { type: "string", required: false },
+          userAgent: { type: "string", required: false },
+          route: { type: "string", required: false },
           createdAt: { type: "date", required: true },
         },
       },
@@ -36,9 +42,40 @@ export function createAuditLog<Name extends keyof Events>(
   event: Name,
 ) {
   return async function writeAuditRow(payload: EventPayload<Name>): Promise<void> {
+    const createdAt = new Date();
+    const origin = await originOfChange();
     await adapter.create({
       model: "auditLog",
-      data: { event, payload: JSON.stringify(payload), createdAt: new Date() },
+      data: { event, payload: JSON.stringify(payload), ...origin, createdAt },
     });
   };
+}
+
+/**
+ * Says who is signed in to the request in which the handler runs, or, where an admin impersonates
+ * somebody, the admin. The id is no reference to the user's row: it has to outlive the account. There
+ * is nothing to say where there is no request: of a server-side call, and in a worker.
+ */
+async function originOfChange() {
+  const request = await getCurrentAuthContext().catch(() => undefined);
+  const headers = request?.request?.headers ?? request?.headers;
+  if (!request || !headers) return {};
+  // Not every route has fetched the session; one that signs somebody in has just made it.
+  const { session, user } =
+    (await getSessionFromCtx(request as GenericEndpointContext)) ??
+    request.context.newSession ??
+    noSession;
+  return {
+    actorId: (session as ImpersonatedSession | undefined)?.impersonatedBy ?? user?.id,
+    ipAddress: getIP(headers, request.context.options),
+    userAgent: headers.get("user-agent"),
+    route: request.path,
+  };
+}
+
+const noSession = { session: undefined, user: undefined };
+
+/** As Better Auth's admin plugin keeps it. */
+interface ImpersonatedSession {
+  impersonatedBy?: string | null;
 }

@@ -1,8 +1,9 @@
 import { beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { startApp } from "../app/harness/app";
 import { seatPriceId, teamPlan } from "../app/harness/plans";
-import { accept, invite, join, password, signUp } from "../app/harness/people";
+import { accept, invite, join, must, password, signUp } from "../app/harness/people";
 import { deferToEnd } from "../app/harness/defer-to-end";
+import { createSeatSync } from "./seat-sync";
 
 const defer = deferToEnd();
 
@@ -58,6 +59,60 @@ describe("seats follow the members", () => {
 
     expect(answers.map(({ status }) => status)).toEqual(Array(20).fill(200));
     expect(await app.counts(lovelace)).toEqual({ members: 21, quantity: 21, seats: 21 });
+  });
+
+  test("when people join and leave on two servers at once", async () => {
+    const other = await startApp(defer, {
+      databaseUrl: app.databaseUrl,
+      seats: { stripe: app.stripe.client() },
+    });
+    const lovelace = await app.startOrganization();
+    const { owner, organizationId } = lovelace;
+    const leaving = await Promise.all(
+      Array.from({ length: 5 }, (_, index) => join(owner, organizationId, `Leaver${index}`)),
+    );
+    const joining = await Promise.all(
+      Array.from({ length: 10 }, async (_, index) => {
+        const person = await signUp(index % 2 ? app.url : other.url, `Joiner${index}`);
+        return { person, invitationId: await invite(owner, organizationId, person.email) };
+      }),
+    );
+
+    await Promise.all([
+      ...joining.map(({ person, invitationId }) => accept(person, invitationId)),
+      ...leaving.map(({ client }, index) =>
+        client.at(index % 2 ? other.url : app.url).post("/organization/leave", { organizationId }),
+      ),
+    ]);
+
+    expect(await app.counts(lovelace)).toEqual({ members: 11, quantity: 11, seats: 11 });
+  });
+
+  test("when an organization of 2,000 members is deleted, with three calls to Stripe", async () => {
+    const lovelace = await app.startOrganization();
+    const { owner, organizationId } = lovelace;
+    await app.pool.query(
+      `with people as (
+         insert into "user" (id, name, email, "emailVerified", "createdAt", "updatedAt")
+         select gen_random_uuid(), 'Guest', gen_random_uuid() || '@example.com', true, now(), now()
+         from generate_series(1, 1999) returning id)
+       insert into member (id, "organizationId", "userId", role, "createdAt")
+       select gen_random_uuid(), $1, id, 'member', now() from people`,
+      [organizationId],
+    );
+    app.stripe.calls = 0;
+
+    const start = performance.now();
+    must(await owner.client.post("/organization/delete", { organizationId }));
+    const milliseconds = Math.round(performance.now() - start);
+
+    console.log(
+      `an organization of 2,000 members was deleted in ${milliseconds} ms, ` +
+        `with ${app.stripe.calls} calls to Stripe`,
+    );
+    expect(app.emitted).toHaveLength(2_000);
+    expect(app.stripe.calls).toBeLessThanOrEqual(3);
+    expect(await app.counts(lovelace)).toEqual({ members: 0, quantity: 0, seats: 0 });
   });
 
   test("when the subscription has no item for seats yet", async () => {
@@ -138,6 +193,96 @@ describe("Stripe is told", () => {
     expect(app.errors).toEqual([]);
   });
 });
+
+describe("while a sync runs, one more waits, and all others join it", () => {
+  test("so a hundred events at once take two syncs", async () => {
+    const lovelace = await app.startOrganization();
+    const { adapter, calls } = counting(app.adapter);
+    const syncSeats = createSeatSync(
+      { adapter },
+      { stripe: app.stripe.client(), plans: [teamPlan] },
+    );
+    const { organizationId } = lovelace;
+    app.stripe.calls = 0;
+
+    await Promise.all(
+      Array.from({ length: 100 }, () =>
+        syncSeats({ organizationId, userId: "u", role: "member", action: "added" }),
+      ),
+    );
+
+    expect(app.stripe.calls).toBe(2);
+    expect(calls.filter((call) => call === "findMany")).toHaveLength(2);
+  });
+
+  test("also when the first of them fails", async () => {
+    const lovelace = await app.startOrganization();
+    const { organizationId } = lovelace;
+    await app.pool.query(`update subscription set seats = null where "referenceId" = $1`, [
+      organizationId,
+    ]);
+    const syncSeats = createSeatSync(app, { stripe: app.stripe.client(), plans: [teamPlan] });
+    const event = { organizationId, userId: "u", role: "member", action: "added" } as const;
+
+    app.stripe.fault = 500;
+    const first = syncSeats(event);
+    const [second, third] = [syncSeats(event), syncSeats(event)];
+    await expect(first).rejects.toMatchObject({ statusCode: 500 });
+    app.stripe.fault = undefined;
+    await Promise.all([second, third]);
+
+    expect(await app.counts(lovelace)).toEqual({ members: 1, quantity: 1, seats: 1 });
+  });
+});
+
+test.each([
+  ["no subscription", undefined],
+  ["a canceled one", { status: "canceled" }],
+])("an organization with %s costs one query and no call", async (_, subscription) => {
+  const { adapter, calls } = counting(app.adapter);
+  const syncSeats = createSeatSync({ adapter }, { stripe: app.stripe.client(), plans: [teamPlan] });
+  const organizationId = subscription
+    ? (await app.startOrganization(subscription)).organizationId
+    : "org_1";
+  app.stripe.calls = 0;
+
+  await syncSeats({ organizationId, userId: "u", role: "member", action: "added" });
+
+  expect(calls).toEqual(["findMany"]);
+  expect(app.stripe.calls).toBe(0);
+});
+
+test("the current subscription is found among more than a hundred old ones", async () => {
+  const lovelace = await app.startOrganization();
+  const { owner, organizationId } = lovelace;
+  await app.pool.query(
+    `with current as (delete from subscription where "referenceId" = $1 returning *),
+          old as (insert into subscription (id, plan, "referenceId", status)
+                  select gen_random_uuid(), 'team', $1, 'canceled' from generate_series(1, 150)
+                  returning 1)
+     select count(*) from current, old`,
+    [organizationId],
+  );
+  await app.addSubscription(lovelace);
+
+  await join(owner, organizationId, "Bob");
+
+  expect(await app.counts(lovelace)).toEqual({ members: 2, quantity: 2, seats: 2 });
+});
+
+/** Keeps the names of the adapter's methods that are called. */
+function counting(adapter: typeof app.adapter) {
+  const calls: string[] = [];
+  return {
+    calls,
+    adapter: new Proxy(adapter, {
+      get(target, name: keyof typeof adapter) {
+        calls.push(name);
+        return target[name];
+      },
+    }),
+  };
+}
 
 describe.each([
   ["the organization integration is not enabled", { organization: { enabled: false } }],

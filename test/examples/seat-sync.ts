@@ -58,26 +58,26 @@ export function createSeatSync(
   { adapter }: Pick<AuthContext, "adapter">,
   { stripe, plans }: SeatSyncOptions,
 ) {
-  const inTurn = oneAtATime();
+  const sync = oneAtATime(async (organizationId) => {
+    const subscription = await findSubscription(organizationId);
+    const plan = findPlan(subscription?.plan);
+    if (!subscription?.stripeSubscriptionId || !plan?.seatPriceId) return;
+
+    // Members may come and go while Stripe answers, and other servers may be writing too. Whoever
+    // wrote last counts again after it wrote, so the last count is the one that stays.
+    let members = await countMembers(organizationId);
+    for (;;) {
+      const synced = await setQuantity(subscription.stripeSubscriptionId, plan, members);
+      if (!synced) return;
+      await setSeats(subscription, members);
+      const membersNow = await countMembers(organizationId);
+      if (membersNow === members) return;
+      members = membersNow;
+    }
+  });
 
   return function syncSeats({ organizationId }: MemberEvent): Promise<void> {
-    return inTurn(organizationId, async () => {
-      const subscription = await findSubscription(organizationId);
-      const plan = findPlan(subscription?.plan);
-      if (!subscription?.stripeSubscriptionId || !plan?.seatPriceId) return;
-
-      // Members may come and go while Stripe answers, and other servers may be writing too. Whoever
-      // wrote last counts again after it wrote, so the last count is the one that stays.
-      let members = await countMembers(organizationId);
-      for (;;) {
-        const synced = await setQuantity(subscription.stripeSubscriptionId, plan, members);
-        if (!synced) return;
-        await setSeats(subscription, members);
-        const membersNow = await countMembers(organizationId);
-        if (membersNow === members) return;
-        members = membersNow;
-      }
-    });
+    return sync(organizationId);
   };
 
   function countMembers(organizationId: string): Promise<number> {
@@ -88,11 +88,15 @@ export function createSeatSync(
   }
 
   async function findSubscription(organizationId: string): Promise<Subscription | undefined> {
-    const subscriptions = await adapter.findMany<Subscription>({
+    const [subscription] = await adapter.findMany<Subscription>({
       model: "subscription",
-      where: [{ field: "referenceId", value: organizationId }],
+      where: [
+        { field: "referenceId", value: organizationId },
+        { field: "status", operator: "in", value: currentStatuses },
+      ],
+      limit: 1,
     });
-    return subscriptions.find(({ status }) => isCurrent(status));
+    return subscription;
   }
 
   function findPlan(name: string | undefined): SeatPlan | undefined {
@@ -102,7 +106,7 @@ export function createSeatSync(
   /** Returns whether Stripe's subscription is one that has seats to set. */
   async function setQuantity(id: string, plan: SeatPlan, quantity: number): Promise<boolean> {
     const { status, items } = await stripe.subscriptions.retrieve(id);
-    if (!isCurrent(status)) return false;
+    if (!currentStatuses.includes(status)) return false;
     const item = items.data.find(({ price }) => price.id === plan.seatPriceId);
     if (item?.quantity === quantity) return true;
     await stripe.subscriptions.update(id, {
@@ -121,22 +125,28 @@ export function createSeatSync(
   }
 }
 
-function isCurrent(status: string): boolean {
-  return status === "active" || status === "trialing";
-}
+const currentStatuses = ["active", "trialing"];
 
-/** Runs what it is given one after another per key, so that two runs never add the same item. */
-function oneAtATime() {
-  const lastTurns = new Map<string, Promise<unknown>>();
+/**
+ * While a run for a key is under way, at most one more waits for it to end. Whoever comes meanwhile
+ * joins the one that waits: it has yet to begin, so it will see what they saw.
+ */
+function oneAtATime(run: (key: string) => Promise<void>) {
+  const underWay = new Map<string, Promise<void>>();
+  const waiting = new Map<string, Promise<void>>();
 
-  return function inTurn<Result>(key: string, run: () => Promise<Result>): Promise<Result> {
-    const turn = (lastTurns.get(key) ?? Promise.resolve()).then(run);
-    const settled = turn
-      .catch(() => {})
-      .then(() => {
-        if (lastTurns.get(key) === settled) lastTurns.delete(key);
-      });
-    lastTurns.set(key, settled);
-    return turn;
+  function start(key: string): Promise<void> {
+    waiting.delete(key);
+    const current = run(key).finally(() => underWay.delete(key));
+    underWay.set(key, current);
+    return current;
+  }
+
+  return function join(key: string): Promise<void> {
+    const last = underWay.get(key);
+    if (!last) return waiting.get(key) ?? start(key);
+    const next = waiting.get(key) ?? last.catch(() => {}).then(() => start(key));
+    waiting.set(key, next);
+    return next;
   };
 }

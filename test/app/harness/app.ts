@@ -1,15 +1,12 @@
 import { EventBus, type EventName, type EventPayload } from "@kernia/events";
-import type { BetterAuthPlugin } from "better-auth";
+import type { AuthContext, BetterAuthPlugin } from "better-auth";
 import { startAuthServer, type AuthAppOptions } from "./auth-server";
 import type { Defer } from "./deferred";
 import { seatPriceId, teamPlan } from "./plans";
 import { createOrganization, signUp } from "./people";
-import { auditLog } from "../../examples/audit-log";
-import { forwardEvents } from "../../examples/queue/forward-events";
 import { seatSync, type SeatSyncOptions } from "../../examples/seat-sync";
 import { standardEvents } from "../../examples/standard-events";
 import { createDatabase, startPostgres } from "./postgres";
-import { startBoss } from "../../examples/queue/queue";
 import { StripeServer } from "./stripe-server";
 
 export interface AppOptions {
@@ -18,22 +15,21 @@ export interface AppOptions {
   plugins?: BetterAuthPlugin[];
   deleteUser?: AuthAppOptions["deleteUser"];
   databaseUrl?: string;
-  /** Makes the table of the audit log without its handlers. */
-  audited?: boolean;
 }
 
 /** The app of the demo for a test: it keeps what was emitted and what was logged as an error. */
 export async function startApp(
   defer: Defer,
-  { seats, plugins = [], deleteUser, databaseUrl, audited }: AppOptions = {},
+  { seats, plugins = [], deleteUser, databaseUrl }: AppOptions = {},
 ) {
   const emitted: [string, unknown][] = [];
   const errors: string[] = [];
   const stripe = await new StripeServer().start();
   defer(() => stripe.stop());
 
+  databaseUrl ??= await createDatabase(await startPostgres(defer), defer);
   const server = await startAuthServer({
-    databaseUrl: databaseUrl ?? (await createDatabase(await startPostgres(defer), defer)),
+    databaseUrl,
     deleteUser,
     logger: {
       log: (level, message, ...details: unknown[]) => {
@@ -49,12 +45,12 @@ export async function startApp(
         organization: { enabled: true },
         ...seats,
       }),
-      ...(audited ? [{ id: "audit-log-table", schema: auditLog().schema }] : []),
       ...plugins,
     ],
   });
   defer(() => server.close());
-  const { adapter } = await server.auth.$context;
+  // Better Auth's own type of it does not allow for `exactOptionalPropertyTypes`.
+  const { adapter } = (await server.auth.$context) as unknown as AuthContext;
 
   /** Signs up somebody with an organization that pays for one seat. */
   async function startOrganization({
@@ -70,18 +66,20 @@ export async function startApp(
       status: stripeStatus,
       items: [{ id: `si_${organizationId}`, price: { id: seatPriceId }, quantity: 1 }],
     });
-    await adapter.create({
-      model: "subscription",
-      data: {
-        plan,
-        referenceId: organizationId,
-        stripeSubscriptionId: subscriptionId,
-        status,
-        seats: 1,
-      },
-    });
+    await addSubscription({ organizationId, subscriptionId }, { plan, status });
     emitted.length = 0;
     return { owner, organizationId, subscriptionId };
+  }
+
+  async function addSubscription(
+    { organizationId, subscriptionId }: { organizationId: string; subscriptionId: string },
+    { plan = "team", status = "active" } = {},
+  ): Promise<void> {
+    const data = { plan, referenceId: organizationId, status, seats: 1 };
+    await adapter.create({
+      model: "subscription",
+      data: { ...data, stripeSubscriptionId: subscriptionId },
+    });
   }
 
   /** The three numbers that are to be equal. */
@@ -106,20 +104,17 @@ export async function startApp(
     };
   }
 
-  return { ...server, adapter, stripe, emitted, errors, startOrganization, counts };
-}
-
-/** The app whose events go to pg-boss, with what a worker needs in the database, but no worker. */
-export async function startForwardingApp(defer: Defer) {
-  const databaseUrl = await createDatabase(await startPostgres(defer), defer);
-  const boss = await startBoss(databaseUrl, defer);
-  const app = await startApp(defer, {
+  return {
+    ...server,
     databaseUrl,
-    seats: { organization: { enabled: false } },
-    plugins: [forwardEvents(boss)],
-    audited: true,
-  });
-  return { app, boss, databaseUrl };
+    adapter,
+    stripe,
+    emitted,
+    errors,
+    startOrganization,
+    addSubscription,
+    counts,
+  };
 }
 
 /** Puts a bus there that keeps what is emitted. */

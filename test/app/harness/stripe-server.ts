@@ -26,6 +26,8 @@ export type StripeFault = 404 | 500 | "hang up" | "hang";
 export class StripeServer {
   readonly subscriptions = new Map<string, StripeSubscription>();
   readonly updates: Record<string, string>[] = [];
+  /** How often it was called since the start, or since this was set to 0. */
+  calls = 0;
   fault: StripeFault | undefined;
   readonly #server = createServer((request, response) => void this.#answer(request, response));
 
@@ -60,6 +62,7 @@ export class StripeServer {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    this.calls++;
     const form = Object.fromEntries(new URLSearchParams(await text(request)));
     if (this.fault === "hang") return;
     if (this.fault === "hang up") {

@@ -1,0 +1,161 @@
+import { randomUUID } from "node:crypto";
+import { EventBus, type EventName, type EventPayload } from "@kernia/events";
+import { betterAuth, type BetterAuthPlugin } from "better-auth";
+import { organization } from "better-auth/plugins";
+import pg from "pg";
+import { owed, readTables, sorted, type Told } from "../app/paths/tables";
+import { seatPriceId, teamPlan } from "../app/harness/plans";
+import { StripeServer } from "../app/harness/stripe-server";
+import { seatSync } from "../examples/seat-sync";
+import { standardEvents } from "../examples/standard-events";
+
+// Runs bundled, in a folder in which the version to be tested is installed.
+
+const password = "correct horse battery staple";
+const url = "http://127.0.0.1";
+const told: Told[] = [];
+const pool = new pg.Pool({ connectionString: process.env["DATABASE_URL"]! });
+const stripe = await new StripeServer().start();
+
+class RecordingBus extends EventBus {
+  override emit<Name extends EventName>(event: Name, payload: EventPayload<Name>) {
+    told.push([event, payload] as Told);
+    return super.emit(event, payload);
+  }
+}
+
+const recorder: BetterAuthPlugin = {
+  id: "recorder",
+  init: (auth) => ({ context: { pluginState: { events: new RecordingBus(auth.logger) } } }),
+};
+const auth = betterAuth({
+  baseURL: url,
+  secret: "a secret for the tests on loopback, and for nothing else",
+  database: pool,
+  emailAndPassword: { enabled: true },
+  user: { deleteUser: { enabled: true } },
+  rateLimit: { enabled: false },
+  telemetry: { enabled: false },
+  plugins: [
+    recorder,
+    organization(),
+    standardEvents(),
+    seatSync({ stripe: stripe.client(), plans: [teamPlan], organization: { enabled: true } }),
+  ],
+});
+// Where it is in 1.7; before, it was exported beside other things.
+const { getMigrations } = await import("better-auth/db/migration").catch(
+  () => import("better-auth/db") as never,
+);
+await (await getMigrations(auth.options)).runMigrations();
+
+let events = 0;
+const [ada, bob, carol, dave] = [
+  await asOwed("signing up", () => signUp("ada")),
+  await signUp("bob"),
+  await signUp("carol"),
+  await signUp("dave"),
+];
+const { id: organizationId } = await asOwed("creating an organization", () =>
+  post("/organization/create", { name: "Lovelace", slug: "lovelace" }, ada),
+);
+await subscribe(organizationId);
+for (const person of [bob, carol, dave]) {
+  const invitation = { organizationId, email: person.email, role: "member" };
+  const { id: invitationId } = await asOwed("inviting", () =>
+    post("/organization/invite-member", invitation, ada),
+  );
+  await asOwed("accepting", () =>
+    post("/organization/accept-invitation", { invitationId }, person),
+  );
+}
+const memberId = await idOfMember(carol);
+await asOwed("changing a role", () =>
+  post("/organization/update-member-role", { organizationId, memberId, role: "admin" }, ada),
+);
+await asOwed("leaving twice at once", () =>
+  Promise.allSettled([
+    post("/organization/leave", { organizationId }, bob),
+    post("/organization/leave", { organizationId }, bob),
+  ]),
+);
+await asOwed("removing", () =>
+  post("/organization/remove-member", { organizationId, memberIdOrEmail: dave.email }, ada),
+);
+await asOwed("deleting an account", () => post("/delete-user", { password }, carol));
+await seatsAre(1);
+await asOwed("deleting an organization", () =>
+  post("/organization/delete", { organizationId }, ada),
+);
+await seatsAre(0);
+
+await stripe.stop();
+await pool.end();
+console.log(`${events} events, as the tables call for, and the seats right`);
+
+type Person = { email: string; userId: string; cookie: string };
+
+/** Makes the change, and throws unless what the tables call for was told. */
+async function asOwed<Answer>(what: string, change: () => Promise<Answer>): Promise<Answer> {
+  const before = await readTables(pool);
+  told.length = 0;
+  const answer = await change();
+  const seen = sorted(told);
+  const expected = sorted(owed(before, await readTables(pool)));
+  if (seen.join() !== expected.join()) {
+    throw new Error(
+      `${what}: told ${seen.join() || "nothing"}, not ${expected.join() || "nothing"}`,
+    );
+  }
+  events += seen.length;
+  return answer;
+}
+
+async function request(path: string, body: object, cookie?: string): Promise<Response> {
+  const headers = new Headers({ "content-type": "application/json", origin: url });
+  if (cookie) headers.set("cookie", cookie);
+  const response = await auth.handler(
+    new Request(`${url}/api/auth${path}`, { method: "POST", headers, body: JSON.stringify(body) }),
+  );
+  if (!response.ok)
+    throw new Error(`${path} answered ${response.status}: ${await response.text()}`);
+  return response;
+}
+
+async function post(path: string, body: object, { cookie }: Person): Promise<{ id: string }> {
+  return (await request(path, body, cookie)).json();
+}
+
+async function signUp(name: string): Promise<Person> {
+  const email = `${name}-${randomUUID()}@example.com`;
+  const response = await request("/sign-up/email", { name, email, password });
+  const cookie = response.headers.getSetCookie().map((cookie) => cookie.split(";")[0]);
+  const { user } = (await response.json()) as { user: { id: string } };
+  return { email, userId: user.id, cookie: cookie.join("; ") };
+}
+
+async function idOfMember({ userId }: Person): Promise<string> {
+  const { rows } = await pool.query(`select id from member where "userId" = $1`, [userId]);
+  return rows[0].id;
+}
+
+async function subscribe(organizationId: string): Promise<void> {
+  stripe.addSubscription({
+    id: "sub_1",
+    status: "active",
+    items: [{ id: "si_1", price: { id: seatPriceId }, quantity: 1 }],
+  });
+  await pool.query(
+    `insert into subscription (id, plan, "referenceId", "stripeSubscriptionId", status, seats)
+     values ('1', 'team', $1, 'sub_1', 'active', 1)`,
+    [organizationId],
+  );
+}
+
+async function seatsAre(expected: number): Promise<void> {
+  const quantity = stripe.quantity("sub_1", seatPriceId);
+  const { rows } = await pool.query("select seats from subscription");
+  if (quantity !== expected || rows[0].seats !== expected) {
+    throw new Error(`${quantity} seats at Stripe, ${rows[0].seats} in the row, not ${expected}`);
+  }
+}
