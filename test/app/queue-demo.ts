@@ -1,6 +1,5 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { startChild } from "./harness/child";
-import { createOutboxDatabase } from "./harness/outbox";
+import { createOutboxDatabase, untilAllDone } from "./harness/outbox";
 import { accept, createOrganization, invite, must, signUp, type Person } from "./harness/people";
 import { seatPriceId } from "./harness/plans";
 import { bold, dim, green, heading, red, table, yellow } from "./harness/print";
@@ -61,7 +60,7 @@ await runDemo(async (defer) => {
     status: "active",
     items: [{ id: "si_seats", price: { id: seatPriceId }, quantity: 1 }],
   });
-  await allDone();
+  await untilAllDone(pool);
   console.log(dim("  Ada signed up and created an organization."));
 
   heading("Ada pays for a seat: an event of one's own, published from a handler");
@@ -73,19 +72,19 @@ await runDemo(async (defer) => {
       stripeSubscriptionId: subscriptionId,
     }),
   );
-  await allDone();
+  await untilAllDone(pool);
 
   heading("Bob joins: the request answers, and the worker does the rest");
   let before = seats();
   await join("Bob");
-  await allDone();
+  await untilAllDone(pool);
   printSeats(before);
 
   heading("Twenty members are added by one SQL statement, past the auth server");
   before = seats();
   quiet = true;
   await addMembers(membersByStatement);
-  await allDone();
+  await untilAllDone(pool);
   quiet = false;
   console.log(dim(`    ${membersByStatement} × seat-sync, ${membersByStatement} × audit-log`));
   printSeats(before);
@@ -93,7 +92,7 @@ await runDemo(async (defer) => {
   heading("A transaction adds five members and is rolled back: nobody hears of it");
   before = seats();
   await addMembers(5, "rollback");
-  await allDone();
+  await untilAllDone(pool);
   printSeats(before);
 
   heading("The auth server is killed while eight people accept invitations");
@@ -116,7 +115,7 @@ await runDemo(async (defer) => {
   const answered = (await Promise.all(answers)).filter(Boolean).length;
   console.log(`  ${yellow("SIGKILL")}: the auth server is gone, having answered ${answered} of 8`);
   await startAuthServer(new URL(url).port);
-  await allDone();
+  await untilAllDone(pool);
   quiet = false;
   console.log(`  ${(await counts()).members! - before!} of them are members`);
   printSeats(before);
@@ -141,7 +140,7 @@ await runDemo(async (defer) => {
   console.log(dim("  It does Dave's job at once. Carol's belongs to a worker that might still be"));
   console.log(dim("  alive, until it expires: after 5 seconds here, then after a second's delay."));
   await startWorker();
-  await allDone();
+  await untilAllDone(pool);
   printSeats(before);
 
   const { members, inTheRow, added, auditRows, left } = await counts();
@@ -201,16 +200,5 @@ await runDemo(async (defer) => {
       [organizationId],
     );
     return rows[0];
-  }
-
-  /** Waits until the outbox and the queues are empty. */
-  async function allDone(): Promise<void> {
-    const deadline = Date.now() + 60_000;
-    const query = `select (select count(*) from event_outbox) +
-      (select count(*) from pgboss.job where state < 'completed') as "left"`;
-    while (Number((await pool.query(query)).rows[0].left) > 0) {
-      if (Date.now() > deadline) throw new Error("the queues are not empty after a minute");
-      await sleep(50);
-    }
   }
 });

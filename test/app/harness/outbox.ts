@@ -45,12 +45,16 @@ export async function takeEvents(pool: pg.Pool): Promise<[string, unknown][]> {
   return rows.map(({ event, payload }) => [event, payload]);
 }
 
-/** Waits until nothing is left in the outbox and in the queues. */
+/** Waits until nothing is left in the outbox and in the queues, but no longer than a minute. */
 export async function untilAllDone(pool: pg.Pool): Promise<void> {
+  const deadline = Date.now() + 60_000;
   const query = `
     select (select count(*) from event_outbox) +
       (select count(*) from pgboss.job where state < 'completed') as "left"`;
-  while (Number((await pool.query(query)).rows[0].left) > 0) await sleep(50);
+  while (Number((await pool.query(query)).rows[0].left) > 0) {
+    if (Date.now() > deadline) throw new Error("the queues are not empty after a minute");
+    await sleep(50);
+  }
 }
 
 /** A pool that ends at the end. */

@@ -77,6 +77,7 @@ describe("a queue", () => {
     };
     await createQueues(boss, queues);
     await add(queues, members(20));
+    expect(await boss.getQueueSize("deletions")).toBe(0);
     await work(boss, queues, silent);
     await untilAllDone(pool);
 

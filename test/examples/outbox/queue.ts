@@ -80,8 +80,8 @@ function sortedId(index: number): string {
 }
 
 /**
- * Works off the queues, each on its own: `concurrency` jobs at once, or by default one after another
- * in their order. A failure is logged, and that job is retried.
+ * Works through the queues, each on its own: `concurrency` jobs at once, or by default one after another
+ * in order. A failure is logged, and that job alone is retried.
  *
  * @returns a function that has the workers look for jobs at once; otherwise they do every 2 seconds.
  */

@@ -126,6 +126,8 @@ describe("the relay", () => {
       async () => {
         await add(1);
         expect(await once(seen, "events")).toEqual([1]);
+        await add(2);
+        expect(await once(seen, "events")).toEqual([2]);
       },
     );
     await pool.query("alter table event_outbox enable trigger event_outbox_notify");

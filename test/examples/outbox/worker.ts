@@ -15,7 +15,7 @@ export interface WorkerOptions extends QueueOptions {
   logger?: Logger;
 }
 
-/** Moves events from the outbox to the queues, and works them off. Any number of these may run. */
+/** Moves events from the outbox to the queues, and works through those. Any number may run. */
 export async function startWorker({
   databaseUrl,
   boss,
