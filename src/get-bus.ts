@@ -35,7 +35,7 @@ export interface AuthContext {
 export function getBus(auth: AuthContext): EventBus {
   checkType(auth, "object", "auth");
   // On the promise `auth.$context` itself there would be a bus that nobody hears.
-  if (typeof (auth as Auth).then === "function") throw new TypeError("auth is a promise: await it");
+  if (typeof (auth as Auth).then === "function") throw new TypeError("auth must be awaited first");
   const { pluginState = {}, logger }: Auth = auth;
   checkType(pluginState, "object", "auth.pluginState");
   const { events = new EventBus(logger) } = pluginState;

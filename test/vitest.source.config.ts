@@ -9,6 +9,8 @@ export default defineConfig({
   resolve: { alias: { "@kernia/events": `${root}/src/index.ts` } },
   test: {
     include: ["test/unit/**/*.test.ts"],
+    // Runs the last build, in a process of its own.
+    exclude: ["test/unit/overflowing.node.test.ts"],
     coverage: {
       provider: "v8",
       include: ["src/**"],

@@ -1,86 +1,160 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { startForwardingApp } from "./harness/app";
-import { forkWorker } from "./harness/forked-worker";
-import { accept, invite, signUp, type Person } from "./harness/people";
+import { startChild } from "./harness/child";
+import { createOutboxDatabase } from "./harness/outbox";
+import { accept, createOrganization, invite, must, signUp, type Person } from "./harness/people";
 import { seatPriceId } from "./harness/plans";
 import { bold, dim, green, heading, red, table, yellow } from "./harness/print";
 import { runDemo } from "./harness/run-demo";
-import type { WorkerMessage } from "../examples/queue/worker";
+import { StripeServer } from "./harness/stripe-server";
+import type { AuthServerMessage } from "./queue-auth-server";
+import type { WorkerMessage } from "./queue-worker";
 
-const membersMeanwhile = 3;
+const guestsAtOnce = 8;
+const membersByStatement = 20;
+const subscriptionId = "sub_lovelace";
 
 await runDemo(async (defer) => {
-  const { app, boss, databaseUrl } = await startForwardingApp(defer);
-  const lovelace = await app.startOrganization();
-  console.log(`The auth server is process ${bold(process.pid)}; it only publishes.`);
+  const { databaseUrl, pool } = await createOutboxDatabase(defer);
+  const stripe = await new StripeServer().start();
+  defer(() => stripe.stop());
 
-  const startWorker = async () => {
-    const worker = await forkWorker(databaseUrl, app.stripe.port, defer);
-    console.log(`A worker is ready: process ${bold(worker.pid)}`);
-    worker.messages.on("message", ({ kind, queue }: WorkerMessage) => {
-      const outcome = kind === "done" ? green(kind) : kind === "failed" ? red(kind) : kind;
-      console.log(`    ${dim(`worker ${worker.pid}`)} ${queue} ${outcome}`);
-    });
-    return worker;
-  };
-
-  let joined = 0;
-  async function join(name: string): Promise<Person> {
-    const person = await signUp(app.url, name);
-    const invitationId = await invite(lovelace.owner, lovelace.organizationId, person.email);
-    const start = performance.now();
-    const { status } = await accept(person, invitationId);
-    joined++;
-    const time = Math.round(performance.now() - start);
-    console.log(`  ${name}: POST /organization/accept-invitation → ${green(status)} in ${time} ms`);
-    for (const [event] of app.emitted.splice(0)) console.log(`    published ${bold(event)}`);
-    return person;
+  async function startAuthServer(port = "0") {
+    const server = await startChild<AuthServerMessage>(
+      new URL("queue-auth-server.ts", import.meta.url),
+      { env: { DATABASE_URL: databaseUrl, PORT: port }, defer },
+    );
+    console.log(`  the auth server is process ${bold(server.pid)}`);
+    return server;
   }
-  const isAbout =
-    ({ userId }: Person, kind: string, queue: string) =>
-    (message: WorkerMessage) =>
-      message.kind === kind &&
-      message.queue?.startsWith(queue) === true &&
-      (message.payload as { userId: string }).userId === userId;
-  const seats = () => app.stripe.quantity(lovelace.subscriptionId, seatPriceId);
 
+  let quiet = false;
+  async function startWorker() {
+    const worker = await startChild<WorkerMessage>(new URL("queue-worker.ts", import.meta.url), {
+      env: { DATABASE_URL: databaseUrl, STRIPE_PORT: String(stripe.port) },
+      defer,
+      hear({ kind, queue, event, text }, pid) {
+        if (text !== undefined) console.log(`    ${dim(`worker ${pid}`)} says: ${text}`);
+        if (queue === undefined || quiet) return;
+        const outcome = kind === "done" ? green(kind) : kind === "failed" ? red(kind) : kind;
+        console.log(`    ${dim(`worker ${pid}`)} ${queue}: ${event} ${outcome}`);
+      },
+    });
+    console.log(`  the worker is process ${bold(worker.pid)}`);
+    return worker;
+  }
+
+  const seats = () => stripe.quantity(subscriptionId, seatPriceId);
+  const printSeats = (before: number | undefined) =>
+    console.log(`  seats at Stripe: ${before} → ${bold(seats())}`);
+
+  heading("An auth server that publishes no standard event, a worker, and triggers");
+  console.log(
+    dim(`  Stripe is a stand-in on loopback, ${new URL(databaseUrl).host} is PostgreSQL.`),
+  );
+  const server = await startAuthServer();
+  const { url } = server.ready;
   const worker = await startWorker();
+  const ada = await signUp(url, "Ada");
+  const organizationId = await createOrganization(ada, "Lovelace");
+  stripe.addSubscription({
+    id: subscriptionId,
+    status: "active",
+    items: [{ id: "si_seats", price: { id: seatPriceId }, quantity: 1 }],
+  });
+  await allDone();
+  console.log(dim("  Ada signed up and created an organization."));
 
-  heading("Bob joins: the request answers at once, and the worker does the rest");
-  const bob = await join("Bob");
-  await worker.told(isAbout(bob, "done", "seat-sync"));
-  await worker.told(isAbout(bob, "done", "audit-log"));
-  console.log(`  seats at Stripe: 1 → ${bold(seats())}`);
+  heading("Ada pays for a seat: an event of one's own, published from a handler");
+  must(
+    await ada.client.post("/checkout", {
+      organizationId,
+      plan: "team",
+      seats: 1,
+      stripeSubscriptionId: subscriptionId,
+    }),
+  );
+  await allDone();
 
-  heading("Carol joins, Stripe does not answer, and the worker is killed in the middle of its job");
-  app.stripe.fault = "hang";
+  heading("Bob joins: the request answers, and the worker does the rest");
+  let before = seats();
+  await join("Bob");
+  await allDone();
+  printSeats(before);
+
+  heading("Twenty members are added by one SQL statement, past the auth server");
+  before = seats();
+  quiet = true;
+  await addMembers(membersByStatement);
+  await allDone();
+  quiet = false;
+  console.log(dim(`    ${membersByStatement} × seat-sync, ${membersByStatement} × audit-log`));
+  printSeats(before);
+
+  heading("A transaction adds five members and is rolled back: nobody hears of it");
+  before = seats();
+  await addMembers(5, "rollback");
+  await allDone();
+  printSeats(before);
+
+  heading("The auth server is killed while eight people accept invitations");
+  before = seats();
+  const guests = await Promise.all(
+    Array.from({ length: guestsAtOnce }, async (_, index) => {
+      const guest = await signUp(url, `Guest${index + 1}`);
+      return { guest, invitationId: await invite(ada, organizationId, guest.email) };
+    }),
+  );
+  quiet = true;
+  const answers = guests.map(({ guest, invitationId }) =>
+    accept(guest, invitationId).then(
+      ({ status }) => status === 200,
+      () => false,
+    ),
+  );
+  await Promise.race(answers);
+  await server.kill();
+  const answered = (await Promise.all(answers)).filter(Boolean).length;
+  console.log(`  ${yellow("SIGKILL")}: the auth server is gone, having answered ${answered} of 8`);
+  await startAuthServer(new URL(url).port);
+  await allDone();
+  quiet = false;
+  console.log(`  ${(await counts()).members! - before!} of them are members`);
+  printSeats(before);
+
+  heading("The worker is killed in the middle of a job, while Stripe does not answer");
+  before = seats();
+  stripe.fault = "hang";
   const carol = await join("Carol");
-  await worker.told(isAbout(carol, "starts", "seat-sync"));
-  await auditQueueIsEmpty();
+  await worker.told(
+    ({ kind, queue, payload }) =>
+      kind === "starts" &&
+      queue === "seat-sync" &&
+      (payload as { userId: string }).userId === carol.userId,
+  );
   await worker.kill();
-  console.log(`  ${yellow("SIGKILL")}: worker ${worker.pid} is gone; seats at Stripe: ${seats()}`);
-  app.stripe.fault = undefined;
+  console.log(`  ${yellow("SIGKILL")}: the worker is gone`);
+  stripe.fault = undefined;
+  await join("Dave");
+  console.log(`  seats at Stripe: ${seats()}, as before, for nobody works`);
 
-  heading("More people join meanwhile");
-  for (let index = 1; index <= membersMeanwhile; index++) await join(`Guest${index}`);
-  console.log(`  seats at Stripe: ${seats()}, for nobody works`);
-
-  heading("A new worker picks up what was left, the interrupted job once it expired");
+  heading("A new worker finishes what was left");
+  console.log(dim("  It does Dave's job at once. Carol's belongs to a worker that might still be"));
+  console.log(dim("  alive, until it expires: after 5 seconds here, then after a second's delay."));
   await startWorker();
-  const deadline = Date.now() + 60_000;
-  while ((await unfinished()) > 0 && Date.now() < deadline) await sleep(200);
+  await allDone();
+  printSeats(before);
 
-  const { members, quantity, seats: inTheRow } = await app.counts(lovelace);
-  const auditRows = await app.adapter.count({ model: "auditLog" });
+  const { members, inTheRow, added, auditRows, left } = await counts();
   heading("At the end");
   table({
     members,
-    "seats at Stripe": quantity,
+    "seats at Stripe": seats(),
     "seats in the row": inTheRow,
-    "owner + joined": 1 + joined,
-    "owner + audit rows": 1 + auditRows,
+    "audit rows": auditRows,
+    "left in the outbox": left,
   });
-  const equal = [quantity, inTheRow, 1 + joined, 1 + auditRows].every((count) => count === members);
+  const equal =
+    [seats(), inTheRow, added, auditRows].every((count) => count === members) && left === 0;
   console.log(
     equal
       ? green("Members, seats and audit rows are equal.")
@@ -88,18 +162,55 @@ await runDemo(async (defer) => {
   );
   return equal;
 
-  async function unfinished(queue = "%"): Promise<number> {
-    const { rows } = await boss
-      .getDb()
-      .executeSql(
-        "select count(*)::int as count from pgboss.job where state < 'completed' and name like $1",
-        [queue],
-      );
-    return rows[0].count;
+  async function join(name: string): Promise<Person> {
+    const person = await signUp(url, name);
+    const invitationId = await invite(ada, organizationId, person.email);
+    const start = performance.now();
+    const { status } = await accept(person, invitationId);
+    const time = Math.round(performance.now() - start);
+    console.log(`  ${name}: POST /organization/accept-invitation → ${green(status)} in ${time} ms`);
+    return person;
   }
 
-  /** So that the kill interrupts the one job only: an audit row may be written twice otherwise. */
-  async function auditQueueIsEmpty(): Promise<void> {
-    while ((await unfinished("audit-log%")) > 0) await sleep(50);
+  async function addMembers(count: number, end = "commit"): Promise<void> {
+    const client = await pool.connect();
+    await client.query("begin");
+    const { rowCount } = await client.query(
+      `with people as (
+        insert into "user" (id, name, email, "emailVerified", "createdAt", "updatedAt")
+        select gen_random_uuid(), 'Guest', gen_random_uuid() || '@example.com', false, now(), now()
+        from generate_series(1, $2::int) returning id
+      )
+      insert into member (id, "organizationId", "userId", role, "createdAt")
+      select gen_random_uuid(), $1, id, 'member', now() from people`,
+      [organizationId, count],
+    );
+    await client.query(end);
+    client.release();
+    console.log(`  insert into member …; ${bold(end)}: ${rowCount} rows`);
+  }
+
+  async function counts(): Promise<Record<string, number>> {
+    const { rows } = await pool.query(
+      `select
+        (select count(*)::int from member where "organizationId" = $1) as members,
+        (select seats from subscription where "referenceId" = $1) as "inTheRow",
+        (select count(*)::int from "auditLog" where event = 'organization.member.added') as added,
+        (select count(*)::int from "auditLog") as "auditRows",
+        (select count(*)::int from event_outbox) as "left"`,
+      [organizationId],
+    );
+    return rows[0];
+  }
+
+  /** Waits until the outbox and the queues are empty. */
+  async function allDone(): Promise<void> {
+    const deadline = Date.now() + 60_000;
+    const query = `select (select count(*) from event_outbox) +
+      (select count(*) from pgboss.job where state < 'completed') as "left"`;
+    while (Number((await pool.query(query)).rows[0].left) > 0) {
+      if (Date.now() > deadline) throw new Error("the queues are not empty after a minute");
+      await sleep(50);
+    }
   }
 });

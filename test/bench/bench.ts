@@ -1,4 +1,7 @@
+import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
+import { parseArgs } from "node:util";
+import { drawChart } from "./chart";
 import { contenders } from "./contenders";
 import { measureEmit } from "./emit";
 import { measureNames, measureRegistrations } from "./memory";
@@ -6,11 +9,13 @@ import { printTable, printTargets, type Table } from "./report";
 import { measureSizes } from "./size";
 import { measureSubscribe } from "./subscribe";
 import { targetsOf } from "./targets";
-import { versionOf } from "../version-of";
+import { versionOf } from "./version-of";
 
-const asJson = process.argv.includes("--json");
+const { json, chart } = parseArgs({
+  options: { json: { type: "boolean" }, chart: { type: "string" } },
+}).values;
 const print = (table: Table) => {
-  if (!asJson) printTable(table);
+  if (!json) printTable(table);
   return table;
 };
 
@@ -18,14 +23,13 @@ const runtime = `Node ${process.version}, V8 ${process.versions.v8}, ${process.p
 const versions = Object.fromEntries(
   contenders.flatMap(({ package: name }) => (name ? [[name, versionOf(name)]] : [])),
 );
-if (!asJson) {
+const packages = Object.entries(versions)
+  .map((entry) => entry.join(" "))
+  .join(", ");
+if (!json) {
   console.log(runtime);
-  console.log(
-    Object.entries(versions)
-      .map((entry) => entry.join(" "))
-      .join(", "),
-  );
-  console.log("Medians; × is how many times the library's figure; less is better.");
+  console.log(packages);
+  console.log("Medians; × is how many times the library's figure; lower is better.");
 }
 
 const emit: Record<string, Table> = {};
@@ -39,13 +43,20 @@ const subscribe: Record<string, Table> = {};
 for (const count of [100, 1_000, 10_000, 30_000]) {
   subscribe[count] = print(measureSubscribe(count));
 }
-const memory = [print(await measureRegistrations()), print(await measureNames())];
+const memory = {
+  registration: print(await measureRegistrations()),
+  name: print(await measureNames()),
+};
 const size = print(await measureSizes());
-const targets = targetsOf({ emit, subscribe, size });
+const targets = targetsOf({ emit, subscribe, memory, size });
 
-if (asJson) {
-  const tables = [...Object.values(emit), ...Object.values(subscribe), ...memory, size];
+if (json) {
+  const tables = [emit, subscribe, memory, { size }].flatMap((group) => Object.values(group));
   console.log(JSON.stringify({ runtime, versions, tables, targets }, null, 2));
 } else {
   printTargets(targets);
+}
+if (chart !== undefined) {
+  const tables = [emit["10 async"]!, emit["10 sync"]!, subscribe["30000"]!];
+  writeFileSync(chart, drawChart(tables, ["Shorter bars are better.", runtime, packages]));
 }

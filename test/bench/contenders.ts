@@ -5,6 +5,7 @@ import { createHooks } from "hookable";
 import mitt from "mitt";
 import { createNanoEvents } from "nanoevents";
 import tapable from "tapable";
+import { EventEmitter as Tseep } from "tseep";
 
 export interface Payload {
   readonly organizationId: string;
@@ -202,6 +203,26 @@ export const eventEmitter3: Contender = {
   },
 };
 
+export const tseep: Contender = {
+  name: "tseep",
+  package: "tseep",
+  lacks: "no awaiting, no isolation; needs eval",
+  imports: `export { EventEmitter } from "tseep"`,
+  handles: ["sync"],
+  doneOnReturn: true,
+  unsubscribes: true,
+  create() {
+    const emitter = new Tseep<Record<string, (payload: Payload) => void>>();
+    return {
+      on(event, handler) {
+        emitter.on(event, handler);
+        return () => void emitter.off(event, handler);
+      },
+      emit: (event, payload) => void emitter.emit(event, payload),
+    };
+  },
+};
+
 export const contenders: readonly Contender[] = [
   library,
   loop,
@@ -211,4 +232,5 @@ export const contenders: readonly Contender[] = [
   mittEmitter,
   nanoevents,
   eventEmitter3,
+  tseep,
 ];

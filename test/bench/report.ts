@@ -54,6 +54,6 @@ export function printTargets(targets: readonly Target[]): void {
   }
 }
 
-function format(value: number): string {
+export function format(value: number): string {
   return value < 100 ? value.toFixed(1) : Math.round(value).toLocaleString("en");
 }

@@ -6,12 +6,13 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { build } from "esbuild";
 import { withDeferred, type Defer } from "../app/harness/deferred";
-import { createFolder } from "../app/harness/folder";
+import { npm } from "../app/harness/npm";
 import { createDatabase, startPostgres } from "../app/harness/postgres";
 import { green, red } from "../app/harness/print";
-import { versionOf } from "../version-of";
+import { createTemporaryFolder } from "../app/harness/temporary-folder";
 
-const versions = ["~1.3.0", "~1.4.0", "~1.5.0", "~1.6.0", versionOf("better-auth")];
+const { devDependencies } = createRequire(import.meta.url)("../package.json");
+const versions = ["~1.3.0", "~1.4.0", "~1.5.0", "~1.6.0", devDependencies["better-auth"]];
 const mostCharacters = 2_000;
 const run = promisify(execFile);
 
@@ -42,9 +43,8 @@ process.exitCode = failures === 0 ? 0 : 1;
 
 /** Installs the newest Better Auth of that range in a new folder, and the scenario with it. */
 async function install(version: string, defer: Defer): Promise<string> {
-  const { path: folder, remove } = await createFolder();
-  defer(remove);
-  const dependencies = { "better-auth": version, pg: versionOf("pg") };
+  const folder = await createTemporaryFolder(defer);
+  const dependencies = { "better-auth": version, pg: devDependencies.pg };
   await writeFile(join(folder, "package.json"), JSON.stringify({ private: true, dependencies }));
   await npm(folder, "install", "--no-audit", "--no-fund", "--no-package-lock");
   await build({
@@ -61,13 +61,6 @@ async function install(version: string, defer: Defer): Promise<string> {
     },
   });
   return folder;
-}
-
-/** Runs the npm that runs us, else the one on the path. */
-async function npm(cwd: string, ...args: string[]): Promise<void> {
-  const npmScript = process.env["npm_execpath"];
-  if (npmScript) await run(process.execPath, [npmScript, ...args], { cwd });
-  else await run("npm", args, { cwd, shell: process.platform === "win32" });
 }
 
 async function installed(folder: string): Promise<string> {

@@ -1,10 +1,11 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import type { Defer } from "../app/harness/deferred";
+import { npm } from "../app/harness/npm";
+import { createTemporaryFolder } from "../app/harness/temporary-folder";
 
 const run = promisify(execFile);
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -17,10 +18,15 @@ export interface Installed {
   readonly files: string[];
 }
 
+/** What `npm pack --json` says of a package. */
+interface Packed {
+  readonly filename: string;
+  readonly files: readonly { readonly path: string }[];
+}
+
 /** Packs the tarball and installs it in a new folder, as a user would. */
 export async function installPackedTarball(defer: Defer): Promise<Installed> {
-  const folder = await mkdtemp(join(tmpdir(), "kernia-events-package-"));
-  defer(() => rm(folder, { recursive: true, force: true }));
+  const folder = await createTemporaryFolder(defer);
 
   // `npm test` has just built it; building again would pull it from under the other tests.
   const packed = await npm(
@@ -31,20 +37,12 @@ export async function installPackedTarball(defer: Defer): Promise<Installed> {
     "--pack-destination",
     folder,
   );
-  const [{ filename, files }] = JSON.parse(packed);
+  // An array, or since npm 12 an object, of the one package.
+  const [{ filename, files }] = Object.values<Packed>(JSON.parse(packed)) as [Packed];
   const tarball = join(folder, filename);
   await writeFile(join(folder, "package.json"), "{}");
   await npm(folder, "install", "--offline", "--no-audit", "--no-fund", tarball);
-  return { folder, tarball, files: files.map(({ path }: { path: string }) => path).sort() };
-}
-
-/** Runs the npm that runs us, else the one on the path, and returns what it prints. */
-async function npm(cwd: string, ...args: string[]): Promise<string> {
-  const npmScript = process.env["npm_execpath"];
-  const { stdout } = npmScript
-    ? await run(process.execPath, [npmScript, ...args], { cwd })
-    : await run("npm", args, { cwd, shell: process.platform === "win32" });
-  return stdout;
+  return { folder, tarball, files: files.map(({ path }) => path).sort() };
 }
 
 /** Runs a script on Node and returns what it prints; fails with what it printed if it fails. */

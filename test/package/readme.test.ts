@@ -1,7 +1,7 @@
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { readFile, symlink, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { join } from "node:path";
+import { join, posix } from "node:path";
 import { fileURLToPath } from "node:url";
 import { transform } from "esbuild";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -12,8 +12,23 @@ const defer = deferToEnd();
 
 const { resolve } = createRequire(import.meta.url);
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const readme = await readFile(join(root, "README.md"), "utf8");
-const blocks = [...readme.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, source]) => source!);
+
+/** The README and the other documents for readers, by their paths. */
+const paths = [
+  "README.md",
+  ...["test", ".github"].flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
+      .filter((path) => path.endsWith(".md") && !path.includes("node_modules"))
+      .map((path) => `${folder}/${path.replaceAll("\\", "/")}`),
+  ),
+];
+const texts = new Map(paths.map((path) => [path, readFileSync(join(root, path), "utf8")]));
+const documents = [...texts];
+const blocks = documents.flatMap(([path, text]) =>
+  [...text.matchAll(/```ts\n([\s\S]*?)```/g)].map(
+    ([, source], index) => [`${path} ${index + 1}`, source!] as const,
+  ),
+);
 
 let installed: Installed;
 
@@ -27,61 +42,78 @@ beforeAll(async () => {
   await writeFile(join(installed.folder, "package.json"), JSON.stringify({ type: "module" }));
 });
 
-describe.each(blocks.map((source, index) => [index + 1, source] as const))(
-  "TypeScript block %i of the README",
-  (number, source) => {
-    test("compiles under strict", async () => {
-      const file = `block-${number}.ts`;
-      // Each is a module of its own; an augmentation in one must not reach another.
-      await writeFile(join(installed.folder, file), source);
-      const tsc = resolve("typescript/bin/tsc");
-      const options =
-        "--strict --noEmit --skipLibCheck --module nodenext --target es2022 --types node";
-      await node(installed.folder, tsc, ...options.split(" "), "--lib", "es2022,dom", file);
-    });
+describe.each(blocks)("TypeScript block %s", (name, source) => {
+  const file = `block-${name.replace(/[^\w]+/g, "-")}`;
 
-    test("runs, and prints what it says that it prints", async () => {
-      const { code } = await transform(source, { loader: "ts", format: "esm" });
-      await writeFile(join(installed.folder, `block-${number}.mjs`), code);
-      const printed = await node(installed.folder, `block-${number}.mjs`);
+  test("compiles under strict", async () => {
+    // Each is a module of its own; an augmentation in one must not reach another.
+    await writeFile(join(installed.folder, `${file}.ts`), source);
+    const tsc = resolve("typescript/bin/tsc");
+    const options =
+      "--strict --noEmit --skipLibCheck --module nodenext --target es2022 --types node";
+    await node(installed.folder, tsc, ...options.split(" "), "--lib", "es2022,dom", `${file}.ts`);
+  });
 
-      const said = [...source.matchAll(/^\/\/ prints (.*\n)/gm)].map(([, line]) => line);
-      expect(printed).toBe(said.join(""));
-    });
-  },
-);
+  test("runs, and prints what it says that it prints", async () => {
+    const { code } = await transform(source, { loader: "ts", format: "esm" });
+    await writeFile(join(installed.folder, `${file}.mjs`), code);
+    const printed = await node(installed.folder, `${file}.mjs`);
 
-test("the README has TypeScript blocks", () => {
+    const said = [...source.matchAll(/^\/\/ prints (.*\n)/gm)].map(([, line]) => line);
+    expect(printed).toBe(said.join(""));
+  });
+});
+
+test("the documents have TypeScript blocks, quotes and links", () => {
   expect(blocks.length).toBeGreaterThan(5);
+  expect(documents.flatMap(([, text]) => quotesIn(text)).length).toBeGreaterThan(3);
+  expect(documents.flatMap(([, text]) => linksIn(text)).length).toBeGreaterThan(5);
 });
 
-test("each block of the README that is from a file is part of it", async () => {
-  const quotes = [...readme.matchAll(/<!-- from (\S+) -->\n\n```\w+\n([\s\S]*?)```/g)];
+describe.each(documents)("%s", (path, text) => {
+  test("is part of the file that it says that it is from, in each such block", async () => {
+    const quotes = quotesIn(text);
 
-  expect(quotes.length).toBe(readme.split("<!-- from").length - 1);
-  expect(quotes.length).toBeGreaterThan(3);
-  for (const [, file, quote] of quotes) {
-    const withoutIndent = (text: string) => text.replaceAll(/^ +/gm, "");
-    const source = await readFile(join(root, file!), "utf8");
-    expect(withoutIndent(source)).toContain(withoutIndent(quote!));
-  }
+    expect(quotes.length).toBe(text.split("<!-- from").length - 1);
+    for (const { file, quote } of quotes) {
+      const withoutIndent = (text: string) => text.replaceAll(/^ +/gm, "");
+      const source = await readFile(join(root, file), "utf8");
+      expect(withoutIndent(source)).toContain(withoutIndent(quote));
+    }
+  });
+
+  test("links to files that exist, and to headings that they have", () => {
+    const broken = linksIn(text).filter((link) => {
+      const [file, heading] = link.split("#");
+      const target = file ? posix.join(posix.dirname(path), file) : path;
+      if (!existsSync(join(root, target))) return true;
+      return heading !== undefined && !headingsIn(texts.get(target) ?? "").includes(heading);
+    });
+
+    expect(broken).toEqual([]);
+  });
 });
 
-test("each link of the README into the repository resolves", () => {
-  const links = [...readme.matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, link]) => link!);
+/** The blocks that say with a comment above them which file they are from. */
+function quotesIn(text: string) {
+  const quotes = text.matchAll(/<!-- from (\S+) -->\n\n```\w+\n([\s\S]*?)```/g);
+  return [...quotes].map(([, file, quote]) => ({ file: file!, quote: quote! }));
+}
 
-  expect(links.length).toBeGreaterThan(5);
-  expect(links.filter((link) => !existsSync(join(root, link)))).toEqual([]);
-});
+/** Where its links and pictures lead within the repository. */
+function linksIn(text: string): string[] {
+  const links = text.matchAll(/\]\(([^)\s]+)|^\[[^\]]+\]: (\S+)|(?:src|srcset|href)="([^"]+)"/gm);
+  return [...links]
+    .map(([, link, reference, attribute]) => (link ?? reference ?? attribute)!)
+    .filter((link) => !/^[a-z]+:/.test(link));
+}
 
-test("each link of the README within itself resolves", () => {
-  const headings = [...readme.matchAll(/^#+ (.+)$/gm)].map(([, heading]) =>
+/** Its headings, as links name them. */
+function headingsIn(text: string): string[] {
+  return [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading]) =>
     heading!
       .toLowerCase()
       .replace(/[^\w\s-]/g, "")
       .replaceAll(" ", "-"),
   );
-  const links = [...readme.matchAll(/\]\(#([^)]+)\)/g)].map(([, link]) => link!);
-
-  expect(links.filter((link) => !headings.includes(link))).toEqual([]);
-});
+}

@@ -1,8 +1,9 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { withDeferred } from "../app/harness/deferred";
+import { createTemporaryFolder } from "../app/harness/temporary-folder";
 import { bundleUnitTests } from "./bundle";
 import type { Report } from "./run-tests";
 
@@ -13,8 +14,8 @@ const tests = bundleUnitTests("server", "console.log(JSON.stringify(await run())
  * is to end with an error when nobody handles a rejection.
  */
 export async function runAsScript(command: string, ...args: string[]): Promise<Report> {
-  const folder = await mkdtemp(join(tmpdir(), "kernia-events-runtime-"));
-  try {
+  return withDeferred(async (defer) => {
+    const folder = await createTemporaryFolder(defer);
     const script = join(folder, "tests.mjs");
     await writeFile(script, await tests);
     const { stdout } = await promisify(execFile)(command, [...args, script], {
@@ -22,7 +23,5 @@ export async function runAsScript(command: string, ...args: string[]): Promise<R
       maxBuffer: Infinity,
     });
     return JSON.parse(stdout);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
+  });
 }

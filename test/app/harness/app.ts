@@ -4,12 +4,9 @@ import { startAuthServer, type AuthAppOptions } from "./auth-server";
 import type { Defer } from "./deferred";
 import { seatPriceId, teamPlan } from "./plans";
 import { createOrganization, signUp } from "./people";
-import { auditLog } from "../../examples/audit-log";
-import { forwardEvents } from "../../examples/queue/forward-events";
 import { seatSync, type SeatSyncOptions } from "../../examples/seat-sync";
 import { standardEvents } from "../../examples/standard-events";
 import { createDatabase, startPostgres } from "./postgres";
-import { startBoss } from "../../examples/queue/queue";
 import { StripeServer } from "./stripe-server";
 
 export interface AppOptions {
@@ -18,14 +15,12 @@ export interface AppOptions {
   plugins?: BetterAuthPlugin[];
   deleteUser?: AuthAppOptions["deleteUser"];
   databaseUrl?: string;
-  /** Makes the table of the audit log without its handlers. */
-  audited?: boolean;
 }
 
 /** The app of the demo for a test: it keeps what was emitted and what was logged as an error. */
 export async function startApp(
   defer: Defer,
-  { seats, plugins = [], deleteUser, databaseUrl, audited }: AppOptions = {},
+  { seats, plugins = [], deleteUser, databaseUrl }: AppOptions = {},
 ) {
   const emitted: [string, unknown][] = [];
   const errors: string[] = [];
@@ -50,7 +45,6 @@ export async function startApp(
         organization: { enabled: true },
         ...seats,
       }),
-      ...(audited ? [{ id: "audit-log-table", schema: auditLog().schema }] : []),
       ...plugins,
     ],
   });
@@ -121,19 +115,6 @@ export async function startApp(
     addSubscription,
     counts,
   };
-}
-
-/** The app whose events go to pg-boss, with what a worker needs in the database, but no worker. */
-export async function startForwardingApp(defer: Defer) {
-  const databaseUrl = await createDatabase(await startPostgres(defer), defer);
-  const boss = await startBoss(databaseUrl, defer);
-  const app = await startApp(defer, {
-    databaseUrl,
-    seats: { organization: { enabled: false } },
-    plugins: [forwardEvents(boss)],
-    audited: true,
-  });
-  return { app, boss, databaseUrl };
 }
 
 /** Puts a bus there that keeps what is emitted. */

@@ -35,12 +35,15 @@ export function createAuth({ databaseUrl, baseURL, logger, deleteUser, plugins }
 }
 
 export interface AuthServerOptions extends AuthAppOptions {
+  /** A free one by default. */
+  port?: number;
   /** Runs `serve` for each request. */
   around?: (request: IncomingMessage, serve: () => unknown) => unknown;
 }
 
 /** A real HTTP server around it, on a free loopback port. */
 export async function startAuthServer({
+  port = 0,
   around = (_, serve) => serve(),
   ...options
 }: AuthServerOptions) {
@@ -48,7 +51,7 @@ export async function startAuthServer({
   const server = createServer((request, response) =>
     around(request, () => void handle(request, response)),
   );
-  server.listen(0, "127.0.0.1");
+  server.listen(port, "127.0.0.1");
   await once(server, "listening");
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 

@@ -1,0 +1,92 @@
+import type { AuthContext } from "better-auth";
+import type { EventName } from "@kernia/events";
+import PgBoss from "pg-boss";
+import { auditedEvents } from "../examples/audit-log";
+import type { Queues } from "../examples/outbox/queue";
+import { startWorker } from "../examples/outbox/worker";
+import { createSeatSync } from "../examples/seat-sync";
+import { createAuth } from "./harness/auth-server";
+import { parentOf } from "./harness/child";
+import { tables } from "./harness/outbox";
+import { teamPlan } from "./harness/plans";
+import { stripeClient } from "./harness/stripe-server";
+
+/** What the worker tells the process that started it. */
+export interface WorkerMessage {
+  readonly kind: "ready" | "starts" | "done" | "failed" | "thanks";
+  readonly queue?: string;
+  readonly event?: EventName;
+  readonly payload?: unknown;
+  readonly text?: string;
+}
+
+const { tell } = parentOf<WorkerMessage>();
+const databaseUrl = process.env["DATABASE_URL"]!;
+const { auth, pool } = createAuth({ databaseUrl, plugins: tables });
+// Better Auth's own type of it does not allow for `exactOptionalPropertyTypes`.
+const context = (await auth.$context) as unknown as AuthContext;
+
+const syncSeats = createSeatSync(context, {
+  stripe: stripeClient(Number(process.env["STRIPE_PORT"])),
+  plans: [teamPlan],
+});
+
+/** A job that is done twice writes one row: its key is the job's id. */
+function auditRow(event: EventName) {
+  return (payload: unknown, jobId: string) =>
+    pool.query(
+      `insert into "auditLog" (id, event, payload, "createdAt") values ($1, $2, $3, now())
+      on conflict (id) do nothing`,
+      [jobId, event, JSON.stringify(payload)],
+    );
+}
+
+const queues: Queues = {
+  "seat-sync": {
+    "organization.member.added": syncSeats,
+    "organization.member.removed": syncSeats,
+  },
+  "audit-log": Object.fromEntries(auditedEvents.map((event) => [event, auditRow(event)])),
+  thanks: {
+    "billing.subscription.started": ({ plan }) =>
+      tell({ kind: "thanks", text: `Thank you for the plan ${plan}.` }),
+  },
+};
+
+const boss = new PgBoss({
+  connectionString: databaseUrl,
+  schedule: false,
+  maintenanceIntervalSeconds: 1,
+});
+await boss.start();
+await startWorker({
+  databaseUrl,
+  boss,
+  queues: told(queues),
+  expireInSeconds: 5,
+  concurrency: Number(process.env["CONCURRENCY"] ?? 1),
+});
+tell({ kind: "ready" });
+
+/** The same handlers; the parent is told of what they do. */
+function told(queues: Queues): Queues {
+  const entries = Object.entries(queues).map(([queue, handlers]) => [
+    queue,
+    Object.fromEntries(
+      Object.entries(handlers).map(([event, handler]) => [
+        event,
+        async (payload: never, jobId: string) => {
+          tell({ kind: "starts", queue, event, payload });
+          try {
+            await handler(payload, jobId);
+            tell({ kind: "done", queue, event, payload });
+          } catch (error) {
+            tell({ kind: "failed", queue, event, payload });
+            throw error;
+          }
+        },
+      ]),
+    ),
+  ]);
+  return Object.fromEntries(entries);
+}
