@@ -54,7 +54,7 @@ export interface EventBus {
    * A handler that throws or rejects is logged as
    * `logger.error("Event handler failed:", event, error)`, and the next one runs. That is done from a
    * microtask: after the handlers that follow without being awaited, before an `await` of this emit
-   * goes on.
+   * continues.
    *
    * @param event - the name of the event, any string.
    * @param payload - is passed on to the handlers as it is: neither copied nor frozen nor logged.

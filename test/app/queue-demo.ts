@@ -134,7 +134,7 @@ await runDemo(async (defer) => {
   console.log(`  ${yellow("SIGKILL")}: the worker is gone`);
   stripe.fault = undefined;
   await join("Dave");
-  console.log(`  seats at Stripe: ${seats()}, as before, for nobody works`);
+  console.log(`  seats at Stripe: ${seats()}, as before: no worker is running`);
 
   heading("A new worker finishes what was left");
   console.log(dim("  It does Dave's job at once. Carol's belongs to a worker that might still be"));

@@ -22,10 +22,14 @@ const failures = await withDeferred(async (defer) => {
   for (const version of versions) {
     try {
       const folder = await install(version, defer);
-      const databaseUrl = await createDatabase(postgres, defer);
-      const env = { ...process.env, DATABASE_URL: databaseUrl };
-      const { stdout } = await run(process.execPath, ["scenario.mjs"], { cwd: folder, env });
-      console.log(`Better Auth ${await installed(folder)}: ${green(lastLine(stdout))}`);
+      const outcomes: string[] = [];
+      for (const options of [[], ["--serial-ids"]]) {
+        const env = { ...process.env, DATABASE_URL: await createDatabase(postgres, defer) };
+        const scenario = ["scenario.mjs", ...options];
+        const { stdout } = await run(process.execPath, scenario, { cwd: folder, env });
+        outcomes.push(lastLine(stdout));
+      }
+      console.log(`Better Auth ${await installed(folder)}: ${green(outcomes.join("; "))}`);
     } catch (error) {
       failures++;
       const { stderr, message } = error as { stderr?: string; message: string };

@@ -3,8 +3,8 @@ import { expectTypeOf, test } from "vitest";
 import type pg from "pg";
 import { publish, type PublishableEvent } from "../examples/outbox/publish";
 
-declare module "@kernia/events" {
-  interface Events {
+declare global {
+  interface KerniaEvents {
     "test.json": { readonly text: string; readonly list: readonly number[] };
     "test.date": { readonly at: Date };
     "test.map": { readonly all: Map<string, string> };

@@ -163,10 +163,11 @@ describe("getBus throws and overwrites nothing", () => {
     ["another thenable", () => ({ pluginState: {}, then() {} })],
   ])("when it is %s, and says to await it", (_, create) => {
     const auth = create();
-    const before = { ...auth };
+    // Node itself adds symbols to a promise.
+    const before = Object.entries(auth);
 
     expect(() => getBus(auth as never)).toThrow(new TypeError("auth must be awaited first"));
-    expect({ ...auth }).toEqual(before);
+    expect(Object.entries(auth)).toEqual(before);
   });
 
   test.each([null, "state", 1, true])("when auth.pluginState is %j", (pluginState) => {

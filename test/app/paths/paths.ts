@@ -864,6 +864,36 @@ const transactions: Path[] = [
         }),
       );
   }),
+  path("a transaction within a transaction that fails, and is caught", async (server) => {
+    const { memberId } = await server.join(await server.organization());
+    return () =>
+      server.adapter.transaction((transaction) =>
+        failed(
+          // It has the method, though its type leaves it out.
+          (transaction as typeof server.adapter).transaction(async (nested) => {
+            await nested.delete({ model: "member", where: byId(memberId) });
+            throw new Error("caught by the outer one");
+          }),
+        ),
+      );
+  }),
+  path("runWithTransaction within itself that fails, and is caught", async (server) => {
+    const { userId } = await server.join(await server.organization());
+    return () =>
+      runWithTransaction(server.adapter, () =>
+        failed(
+          runWithTransaction(server.adapter, async () => {
+            await server.context.internalAdapter.deleteUser(userId);
+            throw new Error("caught by the outer one");
+          }),
+        ),
+      );
+  }),
+  path("two changes at once within a transaction", async ({ adapter, join, organization }) => {
+    const { memberId } = await join(await organization());
+    const change = { model: "member", where: byId(memberId), update: { role: "admin" } };
+    return () => adapter.transaction((transaction) => twice(() => transaction.update(change)));
+  }),
 ];
 
 export const paths: readonly Path[] = [

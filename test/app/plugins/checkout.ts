@@ -3,8 +3,8 @@ import type { BetterAuthPlugin } from "better-auth";
 import { createAuthEndpoint, sessionMiddleware } from "better-auth/api";
 import * as z from "zod";
 
-declare module "@kernia/events" {
-  interface Events {
+declare global {
+  interface KerniaEvents {
     "billing.subscription.started": {
       readonly organizationId: string;
       readonly plan: string;

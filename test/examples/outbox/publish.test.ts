@@ -5,8 +5,8 @@ import { deferToEnd } from "../../app/harness/defer-to-end";
 import { createOutboxDatabase, takeEvents } from "../../app/harness/outbox";
 import { publish } from "./publish";
 
-declare module "@kernia/events" {
-  interface Events {
+declare global {
+  interface KerniaEvents {
     "test.invoice.paid": { readonly invoiceId: string; readonly lines: readonly string[] };
     "test.list": readonly string[];
   }

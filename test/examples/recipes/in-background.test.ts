@@ -5,8 +5,8 @@ import { expect, test } from "vitest";
 import { password } from "../../app/harness/people";
 import { privacy } from "./in-background";
 
-/** Erases somebody while a handler waits to be released. */
-async function erase(advanced: BetterAuthOptions["advanced"] = {}) {
+/** Requests an export while a handler waits to be released. */
+async function requestExport(advanced: BetterAuthOptions["advanced"] = {}) {
   const seen: string[] = [];
   let release = () => {};
   let tellDone = () => {};
@@ -23,7 +23,7 @@ async function erase(advanced: BetterAuthOptions["advanced"] = {}) {
       {
         id: "slow",
         init(auth) {
-          getBus(auth).on("user.deleted", async ({ userId }) => {
+          getBus(auth).on("privacy.export.requested", async ({ userId }) => {
             await new Promise<void>((resolve) => (release = resolve));
             seen.push(userId);
             tellDone();
@@ -38,7 +38,7 @@ async function erase(advanced: BetterAuthOptions["advanced"] = {}) {
   const cookie = headers.getSetCookie().join("; ");
 
   const answer = await auth.handler(
-    new Request("http://localhost/api/auth/erase-me", { method: "POST", headers: { cookie } }),
+    new Request("http://localhost/api/auth/export-me", { method: "POST", headers: { cookie } }),
   );
 
   return { answer, userId: response.user.id, seen, release: () => release(), done };
@@ -47,7 +47,7 @@ async function erase(advanced: BetterAuthOptions["advanced"] = {}) {
 test("a route answers before the handlers are done, and hands Better Auth what is left", async () => {
   const tasks: Promise<unknown>[] = [];
 
-  const { answer, userId, seen, release } = await erase({
+  const { answer, userId, seen, release } = await requestExport({
     backgroundTasks: { handler: (task) => tasks.push(task) },
   });
 
@@ -61,7 +61,7 @@ test("a route answers before the handlers are done, and hands Better Auth what i
 });
 
 test("where no background tasks are set up, the handlers go on all the same", async () => {
-  const { answer, userId, seen, release, done } = await erase();
+  const { answer, userId, seen, release, done } = await requestExport();
 
   expect(answer.status).toBe(200);
   expect(seen).toEqual([]);

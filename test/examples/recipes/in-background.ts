@@ -2,15 +2,25 @@ import { getBus } from "@kernia/events";
 import type { BetterAuthPlugin } from "better-auth";
 import { createAuthEndpoint, sessionMiddleware } from "better-auth/api";
 
+declare global {
+  interface KerniaEvents {
+    "privacy.export.requested": { readonly userId: string };
+  }
+}
+
 const options = { method: "POST" as const, use: [sessionMiddleware] };
+
+/**
+ * Its route answers at once, and the handlers go on. `runInBackground` hands what is left to Better
+ * Auth's `advanced.backgroundTasks.handler`, which keeps a serverless function alive until it settles.
+ * What the handlers do before their first `await` still happens in the request.
+ */
 export const privacy = {
   id: "privacy",
   endpoints: {
-    eraseMe: createAuthEndpoint("/erase-me", options, async (ctx) => {
-      const { context } = ctx;
-      const userId = context.session.user.id;
-      await context.internalAdapter.deleteUser(userId);
-      const emitted = getBus(context).emit("user.deleted", { userId, action: "deleted" });
+    exportMe: createAuthEndpoint("/export-me", options, async ({ context }) => {
+      const { id: userId } = context.session.user;
+      const emitted = getBus(context).emit("privacy.export.requested", { userId });
       context.runInBackground(emitted);
     }),
   },

@@ -1,5 +1,20 @@
-import { EventBus, type EventHandler } from "@kernia/events";
+import type { EventHandler } from "@kernia/events";
 
+/**
+ * Bounds how long an emit waits for a handler, so that a service that hangs cannot hang a request. When
+ * the time is up, the next handler runs, and a `TimeoutError` is logged.
+ *
+ * @param milliseconds - how long the handler may take.
+ * @param handler - also gets a signal, to pass on to whatever it waits for.
+ *
+ * @example
+ * ```ts
+ * const forget = async ({ userId }: UserEvent, signal: AbortSignal) => {
+ *   await fetch(`https://crm.example.com/people/${userId}`, { method: "DELETE", signal });
+ * };
+ * bus.on("user.deleted", withTimeLimit(5_000, forget));
+ * ```
+ */
 export function withTimeLimit<Payload>(
   milliseconds: number,
   handler: (payload: Payload, signal: AbortSignal) => unknown,
@@ -13,11 +28,3 @@ export function withTimeLimit<Payload>(
     return Promise.race([result, timeUp]);
   };
 }
-
-const bus = new EventBus();
-bus.on(
-  "user.deleted",
-  withTimeLimit(5_000, async ({ userId }, signal) => {
-    await fetch(`https://crm.example.com/people/${userId}`, { method: "DELETE", signal });
-  }),
-);
