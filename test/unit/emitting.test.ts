@@ -226,6 +226,24 @@ describe("emits", () => {
   });
 });
 
+describe("methods are called on the bus itself", () => {
+  test("taken out of it, they throw", () => {
+    const { on, off, emit } = new EventBus();
+
+    expect(() => on("a", () => {})).toThrow(TypeError);
+    expect(() => off("a", () => {})).toThrow(TypeError);
+    expect(() => emit("a", undefined)).toThrow(TypeError);
+  });
+
+  test("through a Proxy, they throw", () => {
+    const bus = new Proxy(new EventBus(), {});
+
+    expect(() => bus.on("a", () => {})).toThrow(TypeError);
+    expect(() => bus.off("a", () => {})).toThrow(TypeError);
+    expect(() => bus.emit("a", undefined)).toThrow(TypeError);
+  });
+});
+
 describe("an event name", () => {
   test.each(["", "__proto__", "constructor", "hasOwnProperty", "toString", "%s %o", "a b\n☃"])(
     "may be %j",
