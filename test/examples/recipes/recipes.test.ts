@@ -59,6 +59,18 @@ describe("once", () => {
 
     expect(seen).toEqual(["waited for"]);
   });
+
+  test("off with the handler does not unsubscribe it, for the bus knows another function", async () => {
+    const bus = new EventBus();
+    const seen: string[] = [];
+    const handler = () => seen.push("called");
+    once(bus, "user.deleted", handler);
+    bus.off("user.deleted", handler);
+
+    await bus.emit("user.deleted", deleted);
+
+    expect(seen).toEqual(["called"]);
+  });
 });
 
 describe("until a signal is aborted", () => {
