@@ -3,7 +3,7 @@ import { createRequire } from "node:module";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Actions, Response } from "./guardian-process";
 
-const { resolve } = createRequire(import.meta.url);
+const tsx = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
 
 let guardian: ChildProcess | undefined;
 let lastId = 0;
@@ -19,35 +19,37 @@ export async function ask<Name extends keyof Actions>(
 ): Promise<Awaited<ReturnType<Actions[Name]>>> {
   guardian ??= start();
   const id = ++lastId;
-  const { error, result } = await new Promise<Response>((settle) => {
+  const { error, result } = await new Promise<Response>((resolve) => {
+    const settle = (response: Response) => {
+      waiting.delete(id);
+      resolve(response);
+    };
     waiting.set(id, settle);
     // Only an answer that is waited for keeps this process alive.
     guardian!.channel!.ref();
-    guardian!.send({ id, action, argument });
+    guardian!.send({ id, action, argument }, (sendError) => {
+      if (sendError) settle({ id, error: sendError.message });
+    });
   });
-  if (waiting.size === 0) guardian.channel?.unref();
+  if (waiting.size === 0) guardian?.channel?.unref();
   if (error !== undefined) throw new Error(error);
   return result as Awaited<ReturnType<Actions[Name]>>;
 }
 
 function start(): ChildProcess {
   const child = fork(fileURLToPath(new URL("guardian-process.ts", import.meta.url)), {
-    execArgv: ["--import", pathToFileURL(resolve("tsx")).href],
+    execArgv: ["--import", tsx],
     // A group of its own, which no Ctrl-C reaches.
     detached: true,
     stdio: ["ignore", "ignore", "ignore", "ipc"],
   });
   child.unref();
   child.channel!.unref();
-  child.on("message", (response: Response) => {
-    waiting.get(response.id)?.(response);
-    waiting.delete(response.id);
-  });
+  child.on("message", (response: Response) => waiting.get(response.id)?.(response));
   child.on("exit", (code, signal) => {
     guardian = undefined;
-    const error = `${fileURLToPath(new URL("guardian-process.ts", import.meta.url))} ended: ${signal ?? code}`;
-    for (const [id, settle] of waiting) settle({ id, error });
-    waiting.clear();
+    const error = `the guardian process ended with ${signal ?? code}`;
+    for (const [id, settle] of [...waiting]) settle({ id, error });
   });
   return child;
 }
