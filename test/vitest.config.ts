@@ -1,13 +1,23 @@
 import { createRequire } from "node:module";
-import { defineConfig } from "vitest/config";
+import { defineConfig, type Plugin } from "vitest/config";
+import { ask } from "./app/harness/guardian";
 
 const { resolve } = createRequire(import.meta.url);
+
+/** A vitest that is interrupted leaves the temporary folder of each project behind. */
+const plugins: Plugin[] = [
+  {
+    name: "removes-temporary-folder",
+    configureVitest: ({ project }) => ask("takeOver", project.tmpDir),
+  },
+];
 
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["unit/**/*.test.ts"] } },
+      { plugins, test: { name: "unit", include: ["unit/**/*.test.ts"] } },
       {
+        plugins,
         test: {
           name: "types",
           include: [],
@@ -22,6 +32,7 @@ export default defineConfig({
         },
       },
       {
+        plugins,
         test: {
           name: "examples",
           include: ["examples/**/*.test.ts"],
@@ -31,6 +42,7 @@ export default defineConfig({
         },
       },
       {
+        plugins,
         test: {
           name: "package",
           include: ["package/**/*.test.ts"],

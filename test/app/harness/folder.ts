@@ -10,9 +10,11 @@ export interface Folder {
 /** Makes a new folder for what is needed only now. */
 export async function createFolder(parent = tmpdir()): Promise<Folder> {
   const path = await mkdtemp(join(parent, "kernia-events-"));
-  return {
-    path,
-    // Retries: a program that was interrupted may still be writing its last files.
-    remove: () => rm(path, { recursive: true, force: true, maxRetries: 20 }),
-  };
+  return { path, remove: () => removeFolder(path) };
+}
+
+/** Removes a folder with all that is in it, if it is there. */
+export async function removeFolder(path: string): Promise<void> {
+  // Retries: a program that was interrupted may still be writing its last files.
+  await rm(path, { recursive: true, force: true, maxRetries: 20 });
 }

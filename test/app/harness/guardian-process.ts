@@ -1,6 +1,6 @@
 import { createDatabase } from "./database";
 import { startEmbeddedPostgres, type EmbeddedPostgres } from "./embedded-postgres";
-import { createFolder } from "./folder";
+import { createFolder, removeFolder } from "./folder";
 
 /**
  * The process that `guardian.ts` starts. It makes what outlives a process (servers, databases,
@@ -44,6 +44,11 @@ const actions = {
     const folder = await createFolder();
     removals.set(folder.path, folder.remove);
     return folder.path;
+  },
+
+  /** Takes over a folder that somebody else makes, perhaps later. */
+  async takeOver(path: string): Promise<void> {
+    removals.set(path, () => removeFolder(path));
   },
 
   async remove(key: string): Promise<void> {
