@@ -21,17 +21,16 @@ export async function interrupt({
   signal,
   databaseUrl,
 }: Interruption): Promise<string[]> {
+  let failedBefore: string | undefined;
   const { left, output } = await run(machine, command, {
     env: databaseUrl === undefined ? {} : { DATABASE_URL: databaseUrl },
-    async during({ pid }) {
+    async during(child) {
       await sleep(moment);
-      try {
-        process.kill(-pid!, signal);
-      } catch {
-        // It was done before.
-      }
+      // Once it is done, there is nothing to interrupt; but it must not fail by itself.
+      if (child.exitCode === null) process.kill(-child.pid!, signal);
+      else if (child.exitCode !== 0) failedBefore = `exited with ${child.exitCode} by itself`;
     },
   });
   const noise = output.split("\n").filter((line) => /SERVER_ERROR|EPIPE|^\s+at /.test(line));
-  return [...left, ...noise.slice(0, 3)];
+  return [...left, ...(failedBefore ? [failedBefore] : []), ...noise.slice(0, 3)];
 }

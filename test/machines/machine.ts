@@ -81,8 +81,7 @@ export async function run(
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (data) => (output += data));
   const closed = once(child, "close");
-  during?.(child);
-  await once(child, "exit");
+  await Promise.all([once(child, "exit"), during?.(child)]);
 
   const left = async () => [
     ...findProcesses(id).map((line) => `process ${line}`),

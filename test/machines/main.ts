@@ -144,8 +144,8 @@ async function interruptAll(machine: Machine, defer: Defer): Promise<void> {
   const server = await startEmbeddedPostgres(defer);
   const moments = Number(options.moments);
   const commands = [
-    { command: "npm run demo", from: 500, to: 9_000 },
-    { command: "npm test", from: 3_000, to: 25_000 },
+    { command: "npm run demo", from: 500, to: 6_000 },
+    { command: "npm test", from: 3_000, to: 22_000 },
   ];
   for (const { command, from, to } of commands) {
     for (const signal of signals.slice(0, Number(options.signals))) {
