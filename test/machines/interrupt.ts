@@ -27,8 +27,15 @@ export async function interrupt({
     async during(child) {
       await sleep(moment);
       // Once it is done, there is nothing to interrupt; but it must not fail by itself.
-      if (child.exitCode === null) process.kill(-child.pid!, signal);
-      else if (child.exitCode !== 0) failedBefore = `exited with ${child.exitCode} by itself`;
+      if (child.exitCode !== null) {
+        if (child.exitCode !== 0) failedBefore = `exited with ${child.exitCode} by itself`;
+        return;
+      }
+      try {
+        process.kill(-child.pid!, signal);
+      } catch {
+        // It ended at this very moment.
+      }
     },
   });
   const noise = output.split("\n").filter((line) => /SERVER_ERROR|EPIPE|^\s+at /.test(line));
