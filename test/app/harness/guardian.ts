@@ -49,7 +49,7 @@ function start(): ChildProcess {
   child.on("exit", (code, signal) => {
     guardian = undefined;
     const error = `the guardian process ended with ${signal ?? code}`;
-    for (const [id, settle] of [...waiting]) settle({ id, error });
+    for (const [id, settle] of waiting) settle({ id, error });
   });
   return child;
 }
