@@ -53,8 +53,8 @@ await withDeferred(async (defer) => {
   await demo("TMPDIR of mode 0700", asRoot, "npm run demo", { temporary: "closed" });
   await demo("no HOME", asRoot, "npm run demo", { leaveOut: ["HOME"] });
   await Promise.all([
-    demo("two demos at once: one", asRoot, "npm run --silent demo --workspace test"),
-    demo("two demos at once: the other", asRoot, "npm run --silent demo --workspace test"),
+    demo("two demos at once: one", asRoot),
+    demo("two demos at once: the other", asRoot),
   ]);
   for (const script of ["demo", "demo:queue"]) {
     await check(`npm run ${script} into a closed pipe`, async () => {
