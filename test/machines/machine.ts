@@ -8,8 +8,19 @@ import { fileURLToPath } from "node:url";
 
 const repository = fileURLToPath(new URL("../..", import.meta.url));
 
+const running = new Set<ChildProcess>();
+
+/** Ends whatever is still running on any machine. */
+export function killAll(): void {
+  for (const { pid, exitCode, signalCode } of running) {
+    if (exitCode === null && signalCode === null) process.kill(-pid!, "SIGKILL");
+  }
+}
+
 /** What one user's machine is like, where it is not like this one. */
 export interface Machine {
+  /** Where each run gets a `TMPDIR` of its own. Everybody can enter it. */
+  readonly temporary: string;
   /** Where the checkout lies. */
   readonly folder: string;
   /** The folder of a Node and an npm that come before those of this machine. */
@@ -28,7 +39,11 @@ export interface Outcome {
 const mostSecondsToCleanUp = 15;
 
 /** Copies what a clone of this checkout would hold, with what is not committed yet. */
-export function checkOut(folder: string, { user }: Pick<Machine, "user"> = {}): Machine {
+export function checkOut(
+  folder: string,
+  temporary: string,
+  { user }: Pick<Machine, "user"> = {},
+): Machine {
   mkdirSync(folder, { recursive: true });
   const files = execFileSync(
     "git",
@@ -40,12 +55,12 @@ export function checkOut(folder: string, { user }: Pick<Machine, "user"> = {}): 
     input: files,
   });
   if (user) execFileSync("chown", ["-R", `${user.uid}:${user.gid}`, folder]);
-  return { folder, ...(user && { user }) };
+  return { folder, temporary, ...(user && { user }) };
 }
 
 export interface Run {
-  /** What `TMPDIR` is to be like: open to everybody, as `/tmp` is, or closed. */
-  readonly temporary?: "open" | "closed";
+  /** Whether nobody else may enter `TMPDIR`; as a rule everybody may, as with `/tmp`. */
+  readonly closed?: boolean;
   readonly env?: NodeJS.ProcessEnv;
   readonly leaveOut?: readonly string[];
   /** Called once the command was started. */
@@ -54,12 +69,12 @@ export interface Run {
 
 /** Runs a command line on the machine, in a process group of its own, and sees what it leaves. */
 export async function run(
-  { folder, tools, user }: Machine,
+  { folder, temporary, tools, user }: Machine,
   command: string,
-  { temporary = "open", env = {}, leaveOut = [], during }: Run = {},
+  { closed = false, env = {}, leaveOut = [], during }: Run = {},
 ): Promise<Outcome> {
-  const temporaryFolder = mkdtempSync("/tmp/machine-");
-  chmodSync(temporaryFolder, temporary === "open" ? 0o1777 : 0o700);
+  const temporaryFolder = mkdtempSync(join(temporary, "run-"));
+  chmodSync(temporaryFolder, closed ? 0o700 : 0o1777);
   if (user) chownSync(temporaryFolder, user.uid, user.gid);
   const id = randomUUID();
   const before = listFiles(folder);
@@ -80,8 +95,10 @@ export async function run(
   });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (data) => (output += data));
-  const closed = once(child, "close");
+  const outputEnded = once(child, "close");
+  running.add(child);
   await Promise.all([once(child, "exit"), during?.(child)]);
+  running.delete(child);
 
   const left = async () => [
     ...findProcesses(id).map((line) => `process ${line}`),
@@ -94,7 +111,7 @@ export async function run(
   const deadline = Date.now() + mostSecondsToCleanUp * 1_000;
   while ((await left()).length > 0 && Date.now() < deadline) await sleep(100);
   const leftInTheEnd = await left();
-  if (findProcesses(id).length === 0) await closed;
+  if (findProcesses(id).length === 0) await outputEnded;
   execFileSync("rm", ["-rf", temporaryFolder]);
   return { code: child.exitCode, output, left: leftInTheEnd };
 }

