@@ -1,10 +1,6 @@
-import { fork } from "node:child_process";
 import { once } from "node:events";
-import { createRequire } from "node:module";
-import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Defer } from "./deferred";
-
-const { resolve } = createRequire(import.meta.url);
+import { forkTypeScript } from "./fork-typescript";
 
 export interface ChildOptions<Message> {
   env: Record<string, string>;
@@ -18,10 +14,7 @@ export async function startChild<Message extends { readonly kind: string }>(
   module: URL,
   { env, defer, hear }: ChildOptions<Message>,
 ) {
-  const child = fork(fileURLToPath(module), {
-    execArgv: ["--import", pathToFileURL(resolve("tsx")).href],
-    env: { ...process.env, ...env },
-  });
+  const child = forkTypeScript(module, { env: { ...process.env, ...env } });
   const pid = child.pid!;
   const exited = once(child, "exit");
   async function kill(): Promise<void> {

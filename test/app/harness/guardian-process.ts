@@ -1,4 +1,5 @@
 import { createDatabase } from "./database";
+import { Deferred } from "./deferred";
 import { startEmbeddedPostgres, type EmbeddedPostgres } from "./embedded-postgres";
 import { createFolder, removeFolder } from "./folder";
 
@@ -72,7 +73,10 @@ process.on("message", ({ id, action, argument }: Request) => {
 
 process.on("disconnect", async () => {
   await lastAction;
-  for (const remove of [...removals.values()].reverse()) await remove().catch(() => {});
+  const deferred = new Deferred();
+  for (const remove of removals.values()) deferred.defer(remove);
+  // Nobody is left to be told what failed.
+  await deferred.run().catch(() => {});
   process.exit();
 });
 

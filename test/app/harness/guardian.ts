@@ -1,9 +1,6 @@
-import { fork, type ChildProcess } from "node:child_process";
-import { createRequire } from "node:module";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import type { ChildProcess } from "node:child_process";
+import { forkTypeScript } from "./fork-typescript";
 import type { Actions, Response } from "./guardian-process";
-
-const tsx = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
 
 let guardian: ChildProcess | undefined;
 let lastId = 0;
@@ -37,8 +34,7 @@ export async function ask<Name extends keyof Actions>(
 }
 
 function start(): ChildProcess {
-  const child = fork(fileURLToPath(new URL("guardian-process.ts", import.meta.url)), {
-    execArgv: ["--import", tsx],
+  const child = forkTypeScript(new URL("guardian-process.ts", import.meta.url), {
     // A group of its own, which no Ctrl-C reaches.
     detached: true,
     stdio: ["ignore", "ignore", "ignore", "ipc"],

@@ -414,6 +414,11 @@ test("what the triggers cost, printed", async () => {
       `inserting ${rows} members by one statement: ${without.toFixed(2)} ms without triggers, ` +
         `${withTriggers.toFixed(2)} ms with`,
     );
+    if (rows > 1) {
+      const size = "pg_total_relation_size('event_outbox') / count(*) as bytes";
+      const { rows: sizes } = await pool.query(`select ${size} from event_outbox`);
+      console.log(`an event in the outbox takes ${sizes[0].bytes} bytes`);
+    }
     expect(await takeEvents(pool)).toHaveLength(rows * times);
   }
 });
