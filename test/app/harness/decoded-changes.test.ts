@@ -1,5 +1,5 @@
 import { beforeAll, beforeEach, expect, test } from "vitest";
-import pg from "pg";
+import type pg from "pg";
 import { deferToEnd } from "./defer-to-end";
 import { startDecoding } from "./decoded-changes";
 import { openPool } from "./outbox";
