@@ -1,5 +1,4 @@
-// Works with any Better Auth that has a bus: `betterAuth({ logger: forPino(pino()) })`. Also for
-// `new EventBus(forPino(pino()))`, and for what else takes a logger of this library.
+// Needs Better Auth 1.3 or newer, or none: it also serves `new EventBus(logger)` and the outbox's worker.
 
 import { inspect } from "node:util";
 import type { Logger } from "@kernia/events";
@@ -15,7 +14,14 @@ export interface AuthLogger extends Logger {
   log(level: Level, message: string, ...details: unknown[]): void;
 }
 
-/** Lets Better Auth and a bus log to pino, whose methods take an object first. */
+/**
+ * Lets Better Auth and a bus log to pino, whose methods take an object first.
+ *
+ * @example
+ * ```ts
+ * const auth = betterAuth({ logger: forPino(pino()) });
+ * ```
+ */
 export const forPino = (pino: Pino): AuthLogger =>
   loggerOf((level, message, details) => {
     const err = details.find((detail) => detail instanceof Error);
