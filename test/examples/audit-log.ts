@@ -18,6 +18,7 @@ export function auditLog() {
           userAgent: { type: "string", required: false },
           route: { type: "string", required: false },
           createdAt: { type: "date", required: true },
+          jobId: { type: "string", required: false, unique: true },
         },
       },
     },
@@ -41,13 +42,22 @@ export function createAuditLog<Name extends keyof Events>(
   { adapter }: Pick<AuthContext, "adapter">,
   event: Name,
 ) {
-  return async function writeAuditRow(payload: EventPayload<Name>): Promise<void> {
-    const createdAt = new Date();
+  return async function writeAuditRow(
+    payload: EventPayload<Name>,
+    job?: { id: string; createdAt: Date },
+  ): Promise<void> {
+    const createdAt = job?.createdAt ?? new Date();
     const origin = await originOfChange();
-    await adapter.create({
-      model: "auditLog",
-      data: { event, payload: JSON.stringify(payload), ...origin, createdAt },
-    });
+    const row = { event, payload: JSON.stringify(payload), ...origin, createdAt };
+    try {
+      await adapter.create({
+        model: "auditLog",
+        data: job ? { ...row, jobId: job.id } : row,
+      });
+    } catch (error) {
+      const where = [{ field: "jobId", value: job?.id ?? null }];
+      if (!job || !(await adapter.findOne({ model: "auditLog", where }))) throw error;
+    }
   };
 }
 
