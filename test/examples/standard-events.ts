@@ -8,7 +8,6 @@ import type { BetterAuthPlugin } from "better-auth";
 export function standardEvents(): { id: "standard-events"; init: BetterAuthPlugin["init"] & {} } {
   return {
     id: "standard-events",
-
     init(auth) {
       // One type for the adapters of all versions, and for those of a transaction.
       const adapter = auth.adapter as unknown as Adapter;
@@ -30,36 +29,33 @@ export function standardEvents(): { id: "standard-events"; init: BetterAuthPlugi
   };
 }
 
-type Owner = "user" | "organization";
 type Row = { id: string; organizationId: string; userId: string; role: string };
 type Where = { field: string; value: unknown; operator?: string; connector?: string }[];
-type Query = { model: string; where: Where; update?: Partial<Row>; set?: Partial<Row> };
-type Page = Query & { limit: number; sortBy: { field: string; direction: "asc" } };
+type Query = { model: string; where: Where; update?: object; set?: object };
+type Page = Query & { limit: number; sortBy?: { field: string; direction: "asc" } };
+type Owner = "userId" | "organizationId";
 type Result = Row | number | null | void;
 type Adapter = { [method in Write]: (query: Query) => Promise<Result> } & {
   create(query: { model: string; data: object }): Promise<Row>;
   findMany(query: Page): Promise<Row[]>;
   transaction<Answer>(run: (adapter: Adapter) => Promise<Answer>): Promise<Answer>;
 };
-type Coded = { code?: unknown } | undefined;
 const deletions = ["delete", "deleteMany", "consumeOne"] as const;
 const writes = ["update", "updateMany", "incrementOne", ...deletions] as const;
 type Write = (typeof writes)[number];
-
-/** What is to be told, with the id of the row that it is about. */
+/** What is to be told, and the id of the row that it is about. */
 type Change = {
   [Name in keyof Events]: { id: string; event: Name; payload: EventPayload<Name> };
 }[keyof Events];
-
 interface Scope {
-  /** The methods of the adapter, or of the one of a transaction, before they were wrapped. */
+  /** The methods of the adapter, or of a transaction's, before they were wrapped. */
   original: Adapter;
-  /** What it hands out where it has no transactions: itself. */
+  /** What an adapter without transactions hands out in place of one: itself. */
   own: Adapter;
-  /** Whether it is that of a transaction, so that what was written stays locked. */
+  /** Whether this is a transaction, so that what was written stays locked. */
   locks: boolean;
   tables: { [model: string]: { modelName: string } };
-  /** What is told once a transaction is committed, or a deletion is done. */
+  /** What is told once its transaction is committed, or its deletion is done. */
   underWay: Set<Change[]>;
   tell(changes: Change[]): unknown;
 }
@@ -74,336 +70,299 @@ function watch(adapter: Adapter, scope: Scope): Adapter {
   };
   adapter.transaction = (run) =>
     inTransaction(scope, (inner) =>
-      run(inner === scope ? adapter : watch({ ...inner.original }, inner)),
+      run(inner.original === original ? adapter : watch({ ...inner.original }, inner)),
     );
   for (const method of writes.filter((method) => original[method])) {
     const deletes = deletions.some((deletion) => deletion === method);
     adapter[method] = async (query) => {
       const model = modelOf(query, tables);
-      if (model === "member" && (deletes || Object.keys(changesOf(query)).length > 0))
-        return writeMembers(scope, method, query, deletes);
-      if (deletes && (model === "user" || model === "organization"))
-        return deleteOwners(scope, method, query, model);
-      return original[method](query);
+      if (deletes && model === "member") return deleteMembers(scope, method, query);
+      if (deletes && model === "user") return deleteOwners(scope, method, query, "userId");
+      if (deletes && model) return deleteOwners(scope, method, query, "organizationId");
+      if (model !== "member" || Object.keys(changesOf(query)).length === 0)
+        return original[method](query);
+      return updateMembers(scope, method, query);
     };
   }
   return adapter;
 }
 
-/** Updates or deletes members. */
-async function writeMembers(
-  scope: Scope,
-  method: Write,
-  query: Query,
-  deletes: boolean,
-): Promise<Result> {
-  const { original, tell } = scope;
+async function updateMembers(scope: Scope, method: Write, query: Query): Promise<Result> {
   const { role, ...moves } = changesOf(query);
-  // Better Auth has it since 1.6, and since then the numbers of rows that were written are right.
-  const counts = original.consumeOne !== undefined;
-  const byId = counts && idOf(query) !== undefined;
-  if (method === "consumeOne" || (method === "delete" && byId)) {
-    // Exact without a read or a lock: the row comes back as it was when it was deleted.
-    const row = (await original.consumeOne(query)) as Row | null;
-    if (row) await tell([told("removed", row)]);
-    if (row || method === "consumeOne") return method === "delete" ? undefined : row;
-  } else if (!deletes && method !== "updateMany" && byId && Object.keys(moves).length === 0) {
-    // Exact likewise: what it was does not matter, as long as it was another.
-    for (const operator of ["ne", "eq"]) {
+  const many = method === "updateMany";
+  const onlyRole = isExact(scope) && Object.keys(moves).length === 0;
+  if (onlyRole && idOf(query)) {
+    // One query, if it was another role: it does not matter which. Meanwhile it may change again.
+    for (const operator of ["ne", "eq", "ne", "eq"]) {
       const where = [...query.where, { field: "role", operator, value: role }];
-      const row = (await original[method]({ ...query, where })) as Row | null;
-      if (row && operator === "ne") await tell([told("updated", row)]);
-      if (row) return row;
+      const row = (await scope.original[many ? "update" : method]({
+        ...query,
+        where,
+      })) as Row | null;
+      if (row && operator === "ne") await scope.tell([told("updated", row)]);
+      if (row) return many ? 1 : row;
     }
+    return many ? 0 : null;
   }
-
   const rows = await read(scope, query, method === "incrementOne" ? 1 : undefined);
-  const many = deletes || method === "updateMany";
-  const single = deletes ? "consumeOne" : many ? "update" : method;
-  const written =
-    !many || (rows.length < 2 && (counts || !deletes))
-      ? await writeEach(scope, single, query, rows)
-      : await atomically(scope, (inner) =>
-          inner.locks
-            ? writeHeld(inner, query, rows, deletes)
-            : deletes && (rows.length > 50 || !counts)
-              ? deleteUnlocked(inner, query, rows)
-              : writeEach(inner, single, query, rows),
-        );
-  return method === "delete" ? undefined : many ? written.length : (written[0] ?? null);
-}
-
-/** Writes one row after the other, each as it was read; anew, if somebody changed it meanwhile. */
-async function writeEach(scope: Scope, method: Write, query: Query, rows: Row[]): Promise<Row[]> {
-  const deletes = method === "consumeOne";
-  const written: Row[] = [];
-  for (const row of rows) {
-    let was: Row | undefined = row;
-    for (let attempt = 1; was && attempt <= 5; attempt++) {
-      // A snapshot may never show what the row has become: then the last attempt names only the row.
-      const fields = deletes || attempt === 5 ? idOnly : allFields;
-      const where = [...query.where, ...like([was], fields)];
-      const is = (await scope.original[method]({ ...query, where })) as Row | null;
-      if (is) {
-        written.push(is);
-        await scope.tell(deletes ? [told("removed", is)] : differences(was, is));
-        break;
+  const answers = await atomically(
+    scope,
+    rows.length > 0 && !(onlyRole && rows.length === 1),
+    async (inner) => {
+      const answers: Result[] = [];
+      const together = many && inner.locks;
+      const held = together || !onlyRole ? await hold(inner, query.where, rows) : rows;
+      for (const some of slices(held, together ? 500 : 1)) {
+        const at = { ...query, where: [...query.where, like(some, "id")] };
+        if (!together && onlyRole) answers.push(await updateMembers(inner, method, at));
+        else {
+          answers.push(await inner.original[method](at));
+          await inner.tell(
+            some.flatMap((was) => differences(was, { ...was, ...changesOf(query) })),
+          );
+        }
       }
-      [was] = await read(scope, { ...query, where: [...query.where, ...like([was], idOnly)] });
-    }
-  }
-  return written;
-}
-
-/** Writes all rows at once, in a transaction. */
-async function writeHeld(scope: Scope, query: Query, rows: Row[], deletes: boolean) {
-  const held = await hold(scope, query.where, rows);
-  for (const some of slices(held, 500)) {
-    const where = [...query.where, ...like(some, idOnly)];
-    await scope.original[deletes ? "deleteMany" : "updateMany"]({ ...query, where });
-  }
-  const changes = changesOf(query);
-  scope.tell(
-    held.flatMap((row) =>
-      deletes ? told("removed", row) : differences(row, { ...row, ...changes }),
-    ),
+      return answers;
+    },
   );
-  return held;
+  return many ? sum(answers) : (answers[0] ?? null);
 }
 
-/**
- * Locks rows until the end of the transaction, by writing to them what they have, and returns those that
- * are still there, as they are now.
- */
-async function hold({ original }: Scope, where: Where, rows: Row[]): Promise<Row[]> {
-  const held: Row[] = [];
-  for (const some of alike(rows, 500)) {
-    const { role } = some[0]!;
-    const query = {
-      model: "member",
-      where: [...where, ...like(some, allFields)],
-      update: { role },
-    };
-    if (original.consumeOne && (await original.updateMany(query)) === some.length)
-      held.push(...some);
-    // Somebody changed one of them since it was read, whatever its role is now.
-    else
-      for (const row of some) {
-        const { userId } = row;
-        const same = [...where, ...like([row], ["id", "organizationId", "userId"])];
-        const is = await original.update({ model: "member", where: same, update: { userId } });
-        if (is) held.push(is as Row);
-      }
+async function deleteMembers(scope: Scope, method: Write, query: Query): Promise<Result> {
+  const one = method === "consumeOne";
+  const answer = (count: number) => (method === "delete" ? undefined : count);
+  if (one || (isExact(scope) && idOf(query))) {
+    // One query, exact without a lock: the row comes back as it was when it was deleted.
+    const row = (await scope.original.consumeOne(query)) as Row | null;
+    if (row) await scope.tell([told("removed", row)]);
+    return one ? row : answer(row ? 1 : 0);
   }
-  return held;
-}
-
-/** Deletes many members where there are no transactions, fifty at a time. */
-async function deleteUnlocked(scope: Scope, query: Query, rows: Row[], attempt = 1) {
-  const deleted: Row[] = [];
-  for (const some of alike(rows, 50)) {
-    let stayed: Row[] = [];
-    const removals = some.map((row) => told("removed", row));
-    const gone = await tellGone(scope, removals, async () => {
-      const where = [...query.where, ...like(some, allFields)];
-      const count = await scope.original.deleteMany({ ...query, where });
-      if (count !== some.length) stayed = await readAgain(scope, some);
-      return ({ id }) => stayed.some((row) => id === `${row.id}`);
-    });
-    deleted.push(...some.filter((row) => gone.some(({ id }) => id === `${row.id}`)));
-    if (stayed.length > 0 && attempt < 5)
-      deleted.push(...(await deleteUnlocked(scope, query, stayed, attempt + 1)));
-  }
-  return deleted;
+  const rows = await read(scope, query);
+  const alone = rows.length === 1 && isExact(scope);
+  if (alone)
+    return deleteMembers(scope, method, { ...query, where: [...query.where, like(rows, "id")] });
+  let count = 0;
+  await atomically(scope, rows.length > 0, async (inner) => {
+    count = 0;
+    const held = await hold(inner, query.where, rows);
+    for (const some of slices(held, inner.locks ? 500 : 50))
+      await tellGone(inner, removals(some), async () => {
+        const where = [...query.where, like(some, "id")];
+        const deleted = (await inner.original.deleteMany({ ...query, where })) as number;
+        count += deleted;
+        const all = inner.locks || deleted === some.length;
+        return all ? () => false : isAmong(await readAgain(inner, some));
+      });
+  });
+  return answer(count);
 }
 
 /** Deletes users or organizations, and tells of the memberships that the database takes along. */
-async function deleteOwners(scope: Scope, method: Write, query: Query, model: Owner) {
+async function deleteOwners(scope: Scope, method: Write, query: Query, field: Owner) {
   const one = method === "consumeOne";
-  const field = `${model}Id` as const;
   const id = idOf(query);
-  const owners = id === undefined ? await read(scope, query, one ? 1 : undefined) : [{ id }];
-  const memberships: Row[] = [];
-  for (const some of scope.tables["member"] ? slices(owners, 50) : []) {
-    const where = [{ field, operator: "in", value: some.map(({ id }) => id) }];
-    memberships.push(...(await read(scope, { model: "member", where })));
-  }
-
-  let answer: Result;
-  const run = async (inner: Scope) => {
-    answer = one ? null : 0;
-    const held = inner.locks ? await hold(inner, [], memberships) : memberships;
-    for (const some of slices(owners, inner.locks ? 1 : 50)) {
-      const theirs = held.filter((row) => some.some(({ id }) => `${id}` === `${row[field]}`));
-      const changes = theirs.map((row) => told("removed", row));
-      if (model === "user") changes.push(...some.map(toldDeleted));
-      await tellGone(inner, changes, async () => {
-        const where = [...query.where, ...like(some, idOnly)];
-        const result = await inner.original[one ? method : "deleteMany"]({ ...query, where });
-        if (!result) return () => true;
-        answer = typeof result === "number" ? (answer as number) + result : result;
-        // Whether memberships go with their user or organization is up to the database.
-        const stayed = theirs.length > 0 ? await readAgain(inner, theirs) : [];
-        const all = one || result === some.length;
-        const left = all ? [] : await read(inner, { model, where: like(some, idOnly) });
-        return ({ event, id }) =>
-          (event === "user.deleted" ? left : stayed).some((row) => id === `${row.id}`);
-      });
-    }
-  };
-  await (memberships.length === 0 && owners.length < 2 ? run(scope) : atomically(scope, run));
-  return method === "delete" ? undefined : answer;
+  const owners = id ? [{ id } as Row] : await read(scope, query, one ? 1 : undefined);
+  const members: Row[] = [];
+  for (const some of scope.tables["member"] ? slices(owners, 50) : [])
+    members.push(
+      ...(await read(scope, { model: "member", where: [{ ...like(some, "id"), field }] })),
+    );
+  const answers = await atomically(
+    scope,
+    members.length > 0 || owners.length > 1,
+    async (inner) => {
+      const answers: Result[] = [];
+      const held = await hold(inner, [], members);
+      for (const some of slices(owners, inner.locks ? 1 : 50)) {
+        const theirs = held.filter((row) => some.some(({ id }) => `${id}` === `${row[field]}`));
+        const users = field === "userId" ? some.map(toldDeleted) : [];
+        await tellGone(inner, [...removals(theirs), ...users], async () => {
+          const at = { ...query, where: [...query.where, like(some, "id")] };
+          const result = await inner.original[one ? method : "deleteMany"](at);
+          answers.push(result);
+          if (!result) return () => true;
+          // Whether memberships go along is up to the database.
+          const membersLeft = isAmong(await readAgain(inner, theirs));
+          const all = one || result === some.length;
+          const ownersLeft = isAmong(
+            all ? [] : await read(inner, { ...query, where: [like(some, "id")] }),
+          );
+          return (change) => (change.event === "user.deleted" ? ownersLeft : membersLeft)(change);
+        });
+      }
+      return answers;
+    },
+  );
+  return one ? (answers[0] ?? null) : method === "delete" ? undefined : sum(answers);
 }
 
-/** Tells of what is gone after `run`, which says what stayed, unless it was told of meanwhile. */
+/**
+ * Locks members until the end of the transaction, by writing to them what they have, and returns those
+ * that are still there, as they are now. Without transactions there is nothing to lock.
+ */
+async function hold({ original, locks }: Scope, where: Where, rows: Row[]): Promise<Row[]> {
+  const held: Row[] = [];
+  const roles = locks ? [...new Set(rows.map(({ role }) => role))].sort() : [];
+  for (const some of roles.flatMap((role) =>
+    slices(
+      rows.filter((row) => row.role === role),
+      500,
+    ),
+  )) {
+    const same = (rows: Row[]) => [
+      ...where,
+      ...(["id", "organizationId", "userId"] as const).map((field) => like(rows, field)),
+    ];
+    const { role } = some[0]!;
+    const asRead = {
+      model: "member",
+      where: [...same(some), like(some, "role")],
+      update: { role },
+    };
+    if (isExact({ original }) && (await original.updateMany(asRead)) === some.length)
+      held.push(...some);
+    // Somebody changed one of them since it was read. Each comes back with the role that it has now.
+    else
+      for (const row of some) {
+        const { userId } = row;
+        const is = await original.update({
+          model: "member",
+          where: same([row]),
+          update: { userId },
+        });
+        if (is) held.push(is as Row);
+      }
+  }
+  return locks ? held : rows;
+}
+
+/** Tells of what is gone after `run`, which returns what is not, unless others told of it meanwhile. */
 async function tellGone(
-  scope: Scope,
+  { underWay, tell }: Scope,
   changes: Change[],
   run: () => Promise<(change: Change) => boolean>,
-): Promise<Change[]> {
-  let gone: Change[] = [];
-  scope.underWay.add(changes);
-  try {
-    const stayed = await run();
-    gone = changes.filter((change) => !stayed(change));
-  } finally {
-    scope.underWay.delete(changes);
-  }
-  await scope.tell(gone);
-  return gone;
+): Promise<void> {
+  underWay.add(changes);
+  const stayed = await run().finally(() => underWay.delete(changes));
+  await tell(changes.filter((change) => !stayed(change)));
 }
 
-/** Removes from what is under way what was told meanwhile: it can happen only once. */
+/** What ends happens once: whoever tells of it first corrects what others are about to tell. */
 function correct(underWay: Change[], told: Change[]): void {
   for (const { id, event, payload } of told) {
-    const index = underWay.findIndex((change) => change.id === id && ending.includes(change.event));
+    const index = underWay.findIndex(
+      (change) => change.id === id && /(removed|user.deleted)$/.test(change.event),
+    );
     const change = underWay[index];
     if (change?.event === event) underWay.splice(index, 1);
-    else if (
-      change?.event === "organization.member.removed" &&
-      event === "organization.member.updated"
-    )
-      change.payload = { ...change.payload, role: payload.role };
+    else if (change && event === "organization.member.updated")
+      Object.assign(change, { payload: { ...change.payload, role: payload.role } });
   }
 }
 
-/** Runs in the transaction that there is, or in one of its own; anew, if that lost a deadlock. */
-async function atomically<Answer>(scope: Scope, run: (inner: Scope) => Promise<Answer>) {
-  if (scope.locks) return run(scope);
-  for (let attempt = 1; ; attempt++) {
-    let locks = false;
-    try {
-      return await inTransaction(scope, (inner) => ((locks = inner.locks), run(inner)));
-    } catch (error) {
-      const { cause } = error as Error;
-      const text = [error, cause].map((each) => `${(each as Coded)?.code} ${each}`).join();
-      if (!locks || attempt === 5 || !transient.test(text)) throw error;
-    }
-  }
-}
+/** Runs in the transaction that there is, or in one of its own if that is needed. */
+const atomically = <Answer>(
+  scope: Scope,
+  needed: boolean,
+  run: (inner: Scope) => Promise<Answer>,
+) => (scope.locks || !needed ? run(scope) : inTransaction(scope, run, 5));
 
-async function inTransaction<Answer>(scope: Scope, run: (inner: Scope) => Promise<Answer>) {
-  const { original, own, underWay } = scope;
+/** Tells what was changed once it is committed; tries anew if the database ended a deadlock by it. */
+async function inTransaction<Answer>(
+  scope: Scope,
+  run: (inner: Scope) => Promise<Answer>,
+  attempts = 1,
+): Promise<Answer> {
   const kept: Change[] = [];
-  underWay.add(kept);
+  const told: unknown[] = [];
+  let locks = false;
   let answer: Answer;
+  scope.underWay.add(kept);
   try {
-    answer = await original.transaction((inner) => {
-      if (inner === own) return run(scope);
+    answer = await scope.original.transaction((inner) => {
+      if (inner === scope.own)
+        return run({ ...scope, tell: (some) => told.push(scope.tell(some)) });
+      locks = true;
       kept.length = 0; // Some adapters run again what failed.
       const tell = (changes: Change[]) => kept.push(...changes);
-      return run({ ...scope, original: inner, own: inner, locks: true, tell });
+      return run({ ...scope, original: inner, own: inner, locks, tell });
     });
+  } catch (error) {
+    const { code, cause } = error as { code?: unknown; cause?: { code?: unknown } };
+    if (!locks || attempts === 1 || !passing.test(`${error} ${code} ${cause} ${cause?.code}`))
+      throw error;
+    return await inTransaction(scope, run, attempts - 1);
   } finally {
-    underWay.delete(kept);
+    scope.underWay.delete(kept);
   }
-  await scope.tell(kept);
+  await Promise.all([scope.tell(kept), ...told]);
   return answer;
 }
+const passing = /deadlock|40P01|40001|serializ|P2034|ER_CHECKREAD|SQLITE_BUSY|is locked/i;
 
-/** Reads the rows, a page at a time, for the sake of whoever else waits for this process. */
-async function read({ original, locks }: Scope, { model, where }: Query, limit = Infinity) {
-  const [first] = where;
-  if (locks && typeof first?.value === "string") {
-    // A transaction of SQLite that begins with a read fails when others have written since.
-    const nothing = ["lt", "gt"].map((operator) => ({ ...first, operator }));
+/** Reads all rows, in pages, so that others get their turn in between. */
+async function read(scope: Scope, { model, where }: Query, limit = 2_000): Promise<Row[]> {
+  const { original, locks } = scope;
+  if (locks && typeof where[0]?.value === "string") {
+    // In SQLite, a transaction that reads first cannot write once others have written.
+    const nothing = ["lt", "gt"].map((operator) => ({ ...where[0]!, operator }));
     const update = model === "member" ? { role: "" } : { name: "" };
     await original.updateMany({ model, where: nothing, update });
   }
   const rows: Row[] = [];
   for (;;) {
-    const last = rows.at(-1);
-    const rest = last ? [{ field: "id", operator: "gt", value: last.id }] : [];
-    const page = { model, where: [...where, ...rest], limit: Math.min(limit, pageSize) };
-    const more = await original.findMany({ ...page, sortBy: { field: "id", direction: "asc" } });
-    rows.push(...more);
-    if (more.length < pageSize) return rows;
+    const last = rows.slice(-1).map(({ id }) => ({ field: "id", operator: "gt", value: id }));
+    const sortBy = { field: "id", direction: "asc" } as const;
+    const page = await original.findMany({ model, where: [...where, ...last], limit, sortBy });
+    rows.push(...page);
+    if (page.length < 2_000) return rows;
   }
 }
 
-/** Returns those of the members that are still members of the same organization. */
-async function readAgain(scope: Scope, rows: Row[]): Promise<Row[]> {
-  const stayed: Row[] = [];
-  for (const some of slices(rows, scope.locks ? 500 : 50)) {
-    const query = { model: "member", where: like(some, idOnly) };
-    // What was deleted is told of, whatever happens to this query; in a transaction it matters.
-    const found = read(scope, query);
-    stayed.push(...(await (scope.locks ? found : found.catch(() => []))));
+async function readAgain({ original, locks }: Scope, rows: Row[]): Promise<Row[]> {
+  const found: Row[] = [];
+  for (const some of slices(rows, locks ? 500 : 50)) {
+    const query = { model: "member", where: [like(some, "id")], limit: some.length };
+    // What was deleted is told of, even if this fails; in a transaction nothing is deleted then.
+    found.push(
+      ...(await original.findMany(query).catch((error) => (locks ? Promise.reject(error) : []))),
+    );
   }
-  return stayed;
+  return found;
 }
 
-/** How databases and their drivers name a deadlock, a failed serialization, and a busy database. */
-const transient = /deadlock|40P01|40001|serializ|P2034|ER_CHECKREAD|SQLITE_BUSY|is locked/i;
-const ending: string[] = ["organization.member.removed", "user.deleted"];
-const pageSize = 2_000;
-const allFields = ["id", "organizationId", "userId", "role"] as const;
-const idOnly = ["id"] as const;
+const isAmong = (rows: Row[]) => {
+  const ids = new Set(rows.map(({ id }) => `${id}`));
+  return ({ id }: Change) => ids.has(id);
+};
+const isExact = ({ original }: Pick<Scope, "original">) => original.consumeOne !== undefined;
+const sum = (numbers: Result[]) => numbers.reduce<number>((sum, number) => sum + Number(number), 0);
+const slices = <Item>(items: Item[], size: number): Item[][] =>
+  items.length > size
+    ? [items.slice(0, size), ...slices(items.slice(size), size)]
+    : items.length > 0
+      ? [items]
+      : [];
 
-/** A `where` that matches rows by these fields. */
-function like<Field extends string>(
-  rows: Record<Field, unknown>[],
-  fields: readonly Field[],
-): Where {
-  return fields.map((field) => {
-    const [value, ...others] = new Set(rows.map((row) => row[field]));
-    return others.length > 0
-      ? { field, operator: "in", value: [value, ...others] }
-      : { field, value };
-  });
+/** A condition that rows with these values meet. */
+function like(rows: Row[], field: keyof Row) {
+  const values = [...new Set(rows.map((row) => row[field]))];
+  return values.length === 1
+    ? { field, value: values[0] }
+    : { field, operator: "in", value: values };
 }
 
-function slices<Item>(items: Item[], size: number): Item[][] {
-  const count = Math.ceil(items.length / size);
-  return Array.from({ length: count }, (_, index) => items.slice(index * size, ++index * size));
-}
-
-/** The rows by their roles, so many at a time. */
-function alike(rows: Row[], size: number): Row[][] {
-  const roles = [...new Set(rows.map(({ role }) => role))].sort();
-  return roles.flatMap((role) =>
-    slices(
-      rows.filter((row) => row.role === role),
-      size,
-    ),
-  );
-}
-
-/** The id that the query names, if there is one. */
+/** The id that the query names, if it does. */
 function idOf({ where }: Query): unknown {
-  const id = where.find(({ field, operator = "eq" }) => field === "id" && operator === "eq");
-  return where.some(({ connector }) => connector === "OR") ? undefined : id?.value;
+  if (where.some(({ connector }) => connector === "OR")) return undefined;
+  return where.find(({ field, operator = "eq" }) => field === "id" && operator === "eq")?.value;
 }
 
-/** What the query sets of that which is told. */
+/** What the query changes of that which is told. */
 function changesOf({ update, set }: Query): Partial<Row> {
-  const entries = Object.entries({ ...update, ...set });
-  return Object.fromEntries(
-    entries.filter(
-      ([field, value]) =>
-        value !== undefined && ["organizationId", "userId", "role"].includes(field),
-    ),
-  );
+  const { role, userId, organizationId }: Partial<Row> = { ...update, ...set };
+  const changes = Object.entries({ role, userId, organizationId });
+  return Object.fromEntries(changes.filter(([, value]) => value !== undefined));
 }
 
 /** Plugins use the names of the models; an app might use those of its tables. */
@@ -413,10 +372,11 @@ function modelOf({ model }: { model: string }, tables: Scope["tables"]) {
   );
 }
 
+const removals = (rows: Row[]) => rows.map((row) => told("removed", row));
+
 function differences(was: Row, is: Row): Change[] {
-  const moved =
-    `${was.userId}` !== `${is.userId}` || `${was.organizationId}` !== `${is.organizationId}`;
-  if (moved) return [told("removed", was), told("added", is)];
+  const same = (["userId", "organizationId"] as const).every((id) => `${was[id]}` === `${is[id]}`);
+  if (!same) return [told("removed", was), told("added", is)];
   return was.role === is.role ? [] : [told("updated", is)];
 }
 
@@ -427,7 +387,6 @@ function told(action: "added" | "removed" | "updated", row: Row): Change {
   return { id: `${id}`, event: `organization.member.${action}`, payload } as Change;
 }
 
-function toldDeleted({ id }: { id: unknown }): Change {
-  const payload = { userId: `${id}`, action: "deleted" } as const;
-  return { id: `${id}`, event: "user.deleted", payload };
+function toldDeleted({ id }: Row): Change {
+  return { id: `${id}`, event: "user.deleted", payload: { userId: `${id}`, action: "deleted" } };
 }
