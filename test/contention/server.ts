@@ -81,7 +81,8 @@ export async function startContendedServer(
   // Better Auth's own type of it does not allow for `exactOptionalPropertyTypes`.
   const context = (await auth.$context) as unknown as AuthContext;
   const url = "http://127.0.0.1";
-  const fetch = (url: string, request: RequestInit) => auth.handler(new Request(url, request));
+  const fetch = (url: string, request: RequestInit) =>
+    auth.handler(new Request(url, request)).catch(() => new Response("null", { status: 500 }));
 
   return {
     url,
@@ -134,7 +135,8 @@ function createAuth({
     rateLimit: { enabled: false },
     telemetry: { enabled: false },
     logger: { disabled: true },
-    onAPIError: { onError: () => {} },
+    // Else it is printed.
+    onAPIError: { throw: true },
     plugins: [
       // Its own types do not allow for `exactOptionalPropertyTypes`.
       organization({ membershipLimit: 100_000 }) as unknown as BetterAuthPlugin,

@@ -7,7 +7,8 @@ import { Actor, Gate } from "../app/harness/actor";
 import { deferToEnd } from "../app/harness/defer-to-end";
 import { leadsTo, type Tables, type Told } from "../app/paths/tables";
 import { interleave, untilDoneOrWaiting, waitsForLockIn } from "../contention/interleave";
-import { judge, kinds } from "../contention/judge";
+import { judge } from "../contention/judge";
+import { runLoad } from "../contention/load";
 import { faultsOf, startHouse, type House, type HouseOptions } from "../contention/pairs";
 import { changes, createScene, outcomeOf, type ChangeName, type Scene } from "../contention/scene";
 import { startContendedPostgres, type ContendedServer } from "../contention/server";
@@ -411,6 +412,19 @@ describe("with transactions", () => {
     expect(first.errors).toEqual(["40P01"]);
     expect(await end()).toEqual(none);
     expect((await outcomeOf(database.pool, scene)).join()).not.toContain("bob");
+  });
+});
+
+describe("under a random load of 20 clients, for a few seconds", () => {
+  test.each<[string, HouseOptions]>([
+    ["with transactions", {}],
+    ["with transactions, on two servers", { twoServers: true }],
+    ["without transactions", { withoutTransactions: true }],
+    ["without transactions, on two servers", { withoutTransactions: true, twoServers: true }],
+  ])("nothing is lost, doubled or false: %s", async (_, options) => {
+    const { owed, verdict } = await runLoad(serverUrl, { ...options, seconds: 3, seed: 1 });
+    expect(owed).toBeGreaterThan(20);
+    expect({ ...verdict, outOfOrder: [] }).toEqual(none);
   });
 });
 
