@@ -33,7 +33,6 @@ type Row = { id: string; organizationId: string; userId: string; role: string };
 type Where = { field: string; value: unknown; operator?: string; connector?: string }[];
 type Query = { model: string; where: Where; update?: object; set?: object };
 type Page = Query & { limit: number; sortBy?: { field: string; direction: "asc" } };
-type Owner = "userId" | "organizationId";
 type Result = Row | number | null | void;
 type Adapter = { [method in Write]: (query: Query) => Promise<Result> } & {
   create(query: { model: string; data: object }): Promise<Row>;
@@ -43,7 +42,7 @@ type Adapter = { [method in Write]: (query: Query) => Promise<Result> } & {
 const deletions = ["delete", "deleteMany", "consumeOne"] as const;
 const writes = ["update", "updateMany", "incrementOne", ...deletions] as const;
 type Write = (typeof writes)[number];
-/** What is to be told, and the id of the row that it is about. */
+/** What is to be told, with the id of the row that it is about. */
 type Change = {
   [Name in keyof Events]: { id: string; event: Name; payload: EventPayload<Name> };
 }[keyof Events];
@@ -69,19 +68,17 @@ function watch(adapter: Adapter, scope: Scope): Adapter {
     return row;
   };
   adapter.transaction = (run) =>
-    inTransaction(scope, (inner) =>
+    inTransaction(scope, 1, (inner) =>
       run(inner.original === original ? adapter : watch({ ...inner.original }, inner)),
     );
   for (const method of writes.filter((method) => original[method])) {
     const deletes = deletions.some((deletion) => deletion === method);
     adapter[method] = async (query) => {
       const model = modelOf(query, tables);
-      if (deletes && model === "member") return deleteMembers(scope, method, query);
-      if (deletes && model === "user") return deleteOwners(scope, method, query, "userId");
-      if (deletes && model) return deleteOwners(scope, method, query, "organizationId");
-      if (model !== "member" || Object.keys(changesOf(query)).length === 0)
-        return original[method](query);
-      return updateMembers(scope, method, query);
+      if (deletes && model) return deleteRows(scope, method, query, ownerFields[model]);
+      if (model === "member" && Object.keys(changesOf(query)).length > 0)
+        return updateMembers(scope, method, query);
+      return original[method](query);
     };
   }
   return adapter;
@@ -92,108 +89,116 @@ async function updateMembers(scope: Scope, method: Write, query: Query): Promise
   const many = method === "updateMany";
   const onlyRole = isExact(scope) && Object.keys(moves).length === 0;
   if (onlyRole && idOf(query)) {
-    // One query, if it was another role: it does not matter which. Meanwhile it may change again.
+    // One query, if it was another role: it does not matter which. It may change in between.
     for (const operator of ["ne", "eq", "ne", "eq"]) {
-      const where = [...query.where, { field: "role", operator, value: role }];
-      const row = (await scope.original[many ? "update" : method]({
-        ...query,
-        where,
-      })) as Row | null;
-      if (row && operator === "ne") await scope.tell([told("updated", row)]);
+      const at = { ...query, where: [...query.where, { field: "role", operator, value: role }] };
+      const row = (await scope.original[many ? "update" : method](at)) as Row | null;
+      if (row && operator === "ne")
+        await scope.tell([told("updated", { ...row, ...changesOf(query) })]);
       if (row) return many ? 1 : row;
     }
     return many ? 0 : null;
   }
   const rows = await read(scope, query, method === "incrementOne" ? 1 : undefined);
-  const answers = await atomically(
+  const results = await atomically(
     scope,
-    rows.length > 0 && !(onlyRole && rows.length === 1),
+    onlyRole ? rows.slice(many ? 1 : rows.length) : rows,
     async (inner) => {
-      const answers: Result[] = [];
-      const together = many && inner.locks;
+      const results: Result[] = [];
+      const together = inner.locks && many;
       const held = together || !onlyRole ? await hold(inner, query.where, rows) : rows;
       for (const some of slices(held, together ? 500 : 1)) {
-        const at = { ...query, where: [...query.where, like(some, "id")] };
-        if (!together && onlyRole) answers.push(await updateMembers(inner, method, at));
-        else {
-          answers.push(await inner.original[method](at));
-          await inner.tell(
-            some.flatMap((was) => differences(was, { ...was, ...changesOf(query) })),
-          );
-        }
+        const at = { ...query, where: [...query.where, ...like(some, "id")] };
+        const byRole = onlyRole && !together;
+        const result = byRole
+          ? await updateMembers(inner, method, at)
+          : await inner.original[method](at);
+        const changes = some.flatMap((was) => differences(was, { ...was, ...changesOf(query) }));
+        if (result && !byRole) await inner.tell(changes);
+        if (result) results.push(result);
       }
-      return answers;
+      return results;
     },
   );
-  return many ? sum(answers) : (answers[0] ?? null);
+  return many ? sum(results) : (results[0] ?? null);
 }
 
-async function deleteMembers(scope: Scope, method: Write, query: Query): Promise<Result> {
+/** Deletes members; or users or organizations, and the memberships that the database takes along. */
+async function deleteRows(
+  scope: Scope,
+  method: Write,
+  query: Query,
+  owner: OwnerField,
+): Promise<Result> {
   const one = method === "consumeOne";
-  const answer = (count: number) => (method === "delete" ? undefined : count);
-  if (one || (isExact(scope) && idOf(query))) {
+  const answer = (result: Result) => (method === "delete" ? undefined : result);
+  const id = idOf(query);
+  const members = owner === "id";
+  if (members && (one || (id && isExact(scope)))) {
     // One query, exact without a lock: the row comes back as it was when it was deleted.
     const row = (await scope.original.consumeOne(query)) as Row | null;
     if (row) await scope.tell([told("removed", row)]);
-    return one ? row : answer(row ? 1 : 0);
+    return answer(one ? row : row ? 1 : 0);
   }
-  const rows = await read(scope, query);
-  const alone = rows.length === 1 && isExact(scope);
-  if (alone)
-    return deleteMembers(scope, method, { ...query, where: [...query.where, like(rows, "id")] });
-  let count = 0;
-  await atomically(scope, rows.length > 0, async (inner) => {
-    count = 0;
-    const held = await hold(inner, query.where, rows);
-    for (const some of slices(held, inner.locks ? 500 : 50))
-      await tellGone(inner, removals(some), async () => {
-        const where = [...query.where, like(some, "id")];
-        const deleted = (await inner.original.deleteMany({ ...query, where })) as number;
-        count += deleted;
-        const all = inner.locks || deleted === some.length;
-        return all ? () => false : isAmong(await readAgain(inner, some));
-      });
-  });
-  return answer(count);
+  const expected: Change[] = [];
+  scope.underWay.add(expected);
+  try {
+    const rows = id && !members ? [{ id } as Row] : await read(scope, query, one ? 1 : undefined);
+    if (members && rows.length === 1 && isExact(scope))
+      return await deleteRows(
+        scope,
+        method,
+        { ...query, where: [...query.where, ...like(rows, "id")] },
+        owner,
+      );
+    if (owner === "userId") expected.push(...rows.map(toldDeleted));
+    const memberships = members ? rows : await membershipsOf(scope, rows, owner);
+    expected.unshift(...memberships.map((row) => told("removed", row)));
+
+    const results = await atomically(
+      scope,
+      memberships.length > 0 ? memberships : rows.slice(1),
+      async (inner) => {
+        const results: Result[] = [];
+        const held = await hold(inner, members ? query.where : [], memberships);
+        const others = expected.filter(({ event }) => event === "user.deleted");
+        const changes = inner.locks
+          ? [...held.map((row) => told("removed", row)), ...others]
+          : expected;
+        for (const some of slices(members ? held : rows, !inner.locks ? 50 : members ? 500 : 1)) {
+          const at = { ...query, where: [...query.where, ...like(some, "id")] };
+          const result = await inner.original[one ? method : "deleteMany"](at);
+          if (!result) continue;
+          results.push(result);
+          const ids = new Set(some.map(({ id }) => `${id}`));
+          const theirs = () =>
+            changes.filter(({ id, payload }) => ids.has(members ? id : (payload as Row)[owner]));
+          const all = one || result === some.length;
+          // Whether memberships go along is up to the database.
+          const left = members && all ? [] : await readAgain(inner, "member", theirs());
+          const usersLeft = all ? [] : await readAgain(inner, query.model, theirs());
+          await inner.tell(
+            theirs().filter(
+              ({ id, event }) => !(event === "user.deleted" ? usersLeft : left).includes(id),
+            ),
+          );
+        }
+        return results;
+      },
+    );
+    return answer(one ? (results[0] ?? null) : sum(results));
+  } finally {
+    scope.underWay.delete(expected);
+  }
 }
 
-/** Deletes users or organizations, and tells of the memberships that the database takes along. */
-async function deleteOwners(scope: Scope, method: Write, query: Query, field: Owner) {
-  const one = method === "consumeOne";
-  const id = idOf(query);
-  const owners = id ? [{ id } as Row] : await read(scope, query, one ? 1 : undefined);
-  const members: Row[] = [];
-  for (const some of scope.tables["member"] ? slices(owners, 50) : [])
-    members.push(
-      ...(await read(scope, { model: "member", where: [{ ...like(some, "id"), field }] })),
-    );
-  const answers = await atomically(
-    scope,
-    members.length > 0 || owners.length > 1,
-    async (inner) => {
-      const answers: Result[] = [];
-      const held = await hold(inner, [], members);
-      for (const some of slices(owners, inner.locks ? 1 : 50)) {
-        const theirs = held.filter((row) => some.some(({ id }) => `${id}` === `${row[field]}`));
-        const users = field === "userId" ? some.map(toldDeleted) : [];
-        await tellGone(inner, [...removals(theirs), ...users], async () => {
-          const at = { ...query, where: [...query.where, like(some, "id")] };
-          const result = await inner.original[one ? method : "deleteMany"](at);
-          answers.push(result);
-          if (!result) return () => true;
-          // Whether memberships go along is up to the database.
-          const membersLeft = isAmong(await readAgain(inner, theirs));
-          const all = one || result === some.length;
-          const ownersLeft = isAmong(
-            all ? [] : await read(inner, { ...query, where: [like(some, "id")] }),
-          );
-          return (change) => (change.event === "user.deleted" ? ownersLeft : membersLeft)(change);
-        });
-      }
-      return answers;
-    },
-  );
-  return one ? (answers[0] ?? null) : method === "delete" ? undefined : sum(answers);
+async function membershipsOf(scope: Scope, rows: Row[], owner: OwnerField): Promise<Row[]> {
+  const memberships: Row[] = [];
+  for (const some of scope.tables["member"] ? slices(rows, 50) : []) {
+    const where = like(some, "id").map((condition) => ({ ...condition, field: owner }));
+    memberships.push(...(await read(scope, { model: "member", where })));
+  }
+  return memberships;
 }
 
 /**
@@ -201,50 +206,27 @@ async function deleteOwners(scope: Scope, method: Write, query: Query, field: Ow
  * that are still there, as they are now. Without transactions there is nothing to lock.
  */
 async function hold({ original, locks }: Scope, where: Where, rows: Row[]): Promise<Row[]> {
+  if (!locks) return rows;
   const held: Row[] = [];
-  const roles = locks ? [...new Set(rows.map(({ role }) => role))].sort() : [];
-  for (const some of roles.flatMap((role) =>
-    slices(
+  for (const role of [...new Set(rows.map(({ role }) => role))].sort())
+    for (const some of slices(
       rows.filter((row) => row.role === role),
       500,
-    ),
-  )) {
-    const same = (rows: Row[]) => [
-      ...where,
-      ...(["id", "organizationId", "userId"] as const).map((field) => like(rows, field)),
-    ];
-    const { role } = some[0]!;
-    const asRead = {
-      model: "member",
-      where: [...same(some), like(some, "role")],
-      update: { role },
-    };
-    if (isExact({ original }) && (await original.updateMany(asRead)) === some.length)
-      held.push(...some);
-    // Somebody changed one of them since it was read. Each comes back with the role that it has now.
-    else
-      for (const row of some) {
-        const { userId } = row;
-        const is = await original.update({
-          model: "member",
-          where: same([row]),
-          update: { userId },
-        });
-        if (is) held.push(is as Row);
-      }
-  }
-  return locks ? held : rows;
-}
-
-/** Tells of what is gone after `run`, which returns what is not, unless others told of it meanwhile. */
-async function tellGone(
-  { underWay, tell }: Scope,
-  changes: Change[],
-  run: () => Promise<(change: Change) => boolean>,
-): Promise<void> {
-  underWay.add(changes);
-  const stayed = await run().finally(() => underWay.delete(changes));
-  await tell(changes.filter((change) => !stayed(change)));
+    )) {
+      const asRead = [...where, ...like(some, "id", "organizationId", "userId", "role")];
+      const query = { model: "member", where: asRead, update: { role } };
+      const count = isExact({ original }) ? await original.updateMany(query) : 0;
+      if (count === some.length) held.push(...some);
+      // Somebody changed one of them since it was read. Each comes back with the role that it has now.
+      else
+        for (const row of some) {
+          const same = [...where, ...like([row], "id", "organizationId", "userId")];
+          const update = { userId: row.userId };
+          const is = await original.update({ model: "member", where: same, update });
+          if (is) held.push(is as Row);
+        }
+    }
+  return held;
 }
 
 /** What ends happens once: whoever tells of it first corrects what others are about to tell. */
@@ -260,28 +242,26 @@ function correct(underWay: Change[], told: Change[]): void {
   }
 }
 
-/** Runs in the transaction that there is, or in one of its own if that is needed. */
-const atomically = <Answer>(
-  scope: Scope,
-  needed: boolean,
-  run: (inner: Scope) => Promise<Answer>,
-) => (scope.locks || !needed ? run(scope) : inTransaction(scope, run, 5));
+/** Runs in the transaction that there is, or in one of its own if there is something to hold. */
+const atomically = <Answer>(scope: Scope, rows: Row[], run: (inner: Scope) => Promise<Answer>) =>
+  scope.locks || rows.length === 0 ? run(scope) : inTransaction(scope, 5, run);
 
-/** Tells what was changed once it is committed; tries anew if the database ended a deadlock by it. */
+/** Tells what changed once it is committed. What a database gives up for another may be tried anew. */
 async function inTransaction<Answer>(
   scope: Scope,
+  attempts: number,
   run: (inner: Scope) => Promise<Answer>,
-  attempts = 1,
 ): Promise<Answer> {
   const kept: Change[] = [];
-  const told: unknown[] = [];
+  const awaited: unknown[] = [];
   let locks = false;
   let answer: Answer;
   scope.underWay.add(kept);
   try {
     answer = await scope.original.transaction((inner) => {
+      // Without transactions, what is done is told at once, and waited for together.
       if (inner === scope.own)
-        return run({ ...scope, tell: (some) => told.push(scope.tell(some)) });
+        return run({ ...scope, tell: (changes) => void awaited.push(scope.tell(changes)) });
       locks = true;
       kept.length = 0; // Some adapters run again what failed.
       const tell = (changes: Change[]) => kept.push(...changes);
@@ -289,20 +269,23 @@ async function inTransaction<Answer>(
     });
   } catch (error) {
     const { code, cause } = error as { code?: unknown; cause?: { code?: unknown } };
-    if (!locks || attempts === 1 || !passing.test(`${error} ${code} ${cause} ${cause?.code}`))
-      throw error;
-    return await inTransaction(scope, run, attempts - 1);
+    const text = `${error} ${code} ${cause} ${cause?.code}`;
+    if (!locks || attempts === 1 || !givenUp.test(text)) throw error;
+    return await inTransaction(scope, attempts - 1, run);
   } finally {
     scope.underWay.delete(kept);
   }
-  await Promise.all([scope.tell(kept), ...told]);
+  await Promise.all([scope.tell(kept), ...awaited]);
   return answer;
 }
-const passing = /deadlock|40P01|40001|serializ|P2034|ER_CHECKREAD|SQLITE_BUSY|is locked/i;
+const givenUp = /deadlock|40P01|40001|serializ|P2034|ER_CHECKREAD|SQLITE_BUSY|is locked/i;
 
 /** Reads all rows, in pages, so that others get their turn in between. */
-async function read(scope: Scope, { model, where }: Query, limit = 2_000): Promise<Row[]> {
-  const { original, locks } = scope;
+async function read(
+  { original, locks }: Scope,
+  { model, where }: Query,
+  limit = 2_000,
+): Promise<Row[]> {
   if (locks && typeof where[0]?.value === "string") {
     // In SQLite, a transaction that reads first cannot write once others have written.
     const nothing = ["lt", "gt"].map((operator) => ({ ...where[0]!, operator }));
@@ -319,50 +302,51 @@ async function read(scope: Scope, { model, where }: Query, limit = 2_000): Promi
   }
 }
 
-async function readAgain({ original, locks }: Scope, rows: Row[]): Promise<Row[]> {
-  const found: Row[] = [];
-  for (const some of slices(rows, locks ? 500 : 50)) {
-    const query = { model: "member", where: [like(some, "id")], limit: some.length };
-    // What was deleted is told of, even if this fails; in a transaction nothing is deleted then.
-    found.push(
-      ...(await original.findMany(query).catch((error) => (locks ? Promise.reject(error) : []))),
-    );
+/** Returns the ids of those rows that are still there. */
+async function readAgain({ original, locks }: Scope, model: string, changes: Change[]) {
+  const left: string[] = [];
+  for (const some of slices(changes, locks ? 500 : 50)) {
+    const found = original.findMany({ model, where: like(some, "id"), limit: some.length });
+    // What is deleted is told of, even if this fails; in a transaction nothing is deleted then.
+    const rows = await (locks ? found : found.catch(() => []));
+    left.push(...rows.map(({ id }) => `${id}`));
   }
-  return found;
+  return left;
 }
 
-const isAmong = (rows: Row[]) => {
-  const ids = new Set(rows.map(({ id }) => `${id}`));
-  return ({ id }: Change) => ids.has(id);
-};
-const isExact = ({ original }: Pick<Scope, "original">) => original.consumeOne !== undefined;
+/** Since Better Auth 1.6, an adapter returns what it deletes, and numbers of rows are right. */
+const isExact = ({ original }: { original: Adapter }) => original.consumeOne !== undefined;
 const sum = (numbers: Result[]) => numbers.reduce<number>((sum, number) => sum + Number(number), 0);
-const slices = <Item>(items: Item[], size: number): Item[][] =>
-  items.length > size
-    ? [items.slice(0, size), ...slices(items.slice(size), size)]
-    : items.length > 0
-      ? [items]
-      : [];
+const slices = <Item>(items: Item[], size: number) =>
+  items.flatMap((_, from) => (from % size === 0 ? [items.slice(from, from + size)] : []));
+const ownerFields = { member: "id", user: "userId", organization: "organizationId" } as const;
+type OwnerField = (typeof ownerFields)[keyof typeof ownerFields];
 
-/** A condition that rows with these values meet. */
-function like(rows: Row[], field: keyof Row) {
-  const values = [...new Set(rows.map((row) => row[field]))];
-  return values.length === 1
-    ? { field, value: values[0] }
-    : { field, operator: "in", value: values };
+/** Conditions that rows with these values meet. */
+function like<Field extends string>(
+  rows: { [field in Field]: unknown }[],
+  ...fields: Field[]
+): Where {
+  return fields.map((field) => {
+    const values = [...new Set(rows.map((row) => row[field]))];
+    return values.length === 1
+      ? { field, value: values[0] }
+      : { field, operator: "in", value: values };
+  });
 }
 
 /** The id that the query names, if it does. */
 function idOf({ where }: Query): unknown {
-  if (where.some(({ connector }) => connector === "OR")) return undefined;
-  return where.find(({ field, operator = "eq" }) => field === "id" && operator === "eq")?.value;
+  const id = where.find(({ field, operator = "eq" }) => field === "id" && operator === "eq");
+  return where.some(({ connector }) => connector === "OR") ? undefined : id?.value;
 }
 
 /** What the query changes of that which is told. */
 function changesOf({ update, set }: Query): Partial<Row> {
-  const { role, userId, organizationId }: Partial<Row> = { ...update, ...set };
-  const changes = Object.entries({ role, userId, organizationId });
-  return Object.fromEntries(changes.filter(([, value]) => value !== undefined));
+  const fields = Object.entries({ ...update, ...set }).filter(
+    ([field, value]) => /^(organizationId|userId|role)$/.test(field) && value !== undefined,
+  );
+  return Object.fromEntries(fields);
 }
 
 /** Plugins use the names of the models; an app might use those of its tables. */
@@ -372,11 +356,10 @@ function modelOf({ model }: { model: string }, tables: Scope["tables"]) {
   );
 }
 
-const removals = (rows: Row[]) => rows.map((row) => told("removed", row));
-
 function differences(was: Row, is: Row): Change[] {
-  const same = (["userId", "organizationId"] as const).every((id) => `${was[id]}` === `${is[id]}`);
-  if (!same) return [told("removed", was), told("added", is)];
+  const stayed =
+    `${was.userId}` === `${is.userId}` && `${was.organizationId}` === `${is.organizationId}`;
+  if (!stayed) return [told("removed", was), told("added", is)];
   return was.role === is.role ? [] : [told("updated", is)];
 }
 
