@@ -10,21 +10,14 @@ export function standardEvents(): { id: "standard-events"; init: BetterAuthPlugi
     id: "standard-events",
     init(auth) {
       // One type for the adapters of all versions, and for those of a transaction.
-      const adapter = auth.adapter as unknown as Adapter;
+      const own = auth.adapter as unknown as Adapter;
       const underWay = new Set<Change[]>();
       const tell = (changes: Change[]) => {
         for (const others of underWay) correct(others, changes);
         return Promise.all(changes.map(({ event, payload }) => getBus(auth).emit(event, payload)));
       };
-      const { tables } = auth;
-      watch(adapter, {
-        original: { ...adapter },
-        own: adapter,
-        locks: false,
-        tables,
-        underWay,
-        tell,
-      });
+      const original = { ...own };
+      watch(own, { original, own, locks: false, tables: auth.tables, underWay, tell });
     },
   };
 }
@@ -71,14 +64,14 @@ function watch(adapter: Adapter, scope: Scope): Adapter {
     inTransaction(scope, 1, (inner) =>
       run(inner.original === original ? adapter : watch({ ...inner.original }, inner)),
     );
-  for (const method of writes.filter((method) => original[method])) {
+  for (const method of writes.filter((method) => adapter[method])) {
     const deletes = deletions.some((deletion) => deletion === method);
     adapter[method] = async (query) => {
       const model = modelOf(query, tables);
       if (deletes && model) return deleteRows(scope, method, query, ownerFields[model]);
-      if (model === "member" && Object.keys(changesOf(query)).length > 0)
-        return updateMembers(scope, method, query);
-      return original[method](query);
+      if (model !== "member" || Object.keys(changesOf(query)).length === 0)
+        return original[method](query);
+      return updateMembers(scope, method, query);
     };
   }
   return adapter;
@@ -86,43 +79,34 @@ function watch(adapter: Adapter, scope: Scope): Adapter {
 
 async function updateMembers(scope: Scope, method: Write, query: Query): Promise<Result> {
   const { role, ...moves } = changesOf(query);
-  const many = method === "updateMany";
-  const onlyRole = isExact(scope) && Object.keys(moves).length === 0;
+  const onlyRole = Object.keys(moves).length === 0;
+  const single = method === "updateMany" ? "update" : method;
+  const answer = (rows: Row[]) => (method === "updateMany" ? rows.length : (rows[0] ?? null));
   if (onlyRole && idOf(query)) {
     // One query, if it was another role: it does not matter which. It may change in between.
     for (const operator of ["ne", "eq", "ne", "eq"]) {
       const at = { ...query, where: [...query.where, { field: "role", operator, value: role }] };
-      const row = (await scope.original[many ? "update" : method](at)) as Row | null;
-      if (row && operator === "ne")
-        await scope.tell([told("updated", { ...row, ...changesOf(query) })]);
-      if (row) return many ? 1 : row;
+      const row = (await scope.original[single](at)) as Row | null;
+      if (row && operator === "ne") await scope.tell([told("updated", { ...row, role: role! })]);
+      if (row) return answer([row]);
     }
-    return many ? 0 : null;
+    return answer([]);
   }
   const rows = await read(scope, query, method === "incrementOne" ? 1 : undefined);
-  const needed = onlyRole ? rows.slice(many ? 1 : rows.length) : rows;
-  const results = await atomically(scope, needed, async (inner) => {
-    const results: Result[] = [];
-    const together = inner.locks && many;
-    const held = together || !onlyRole ? await hold(inner, query.where, rows) : rows;
-    for (const some of slices(held, together ? 500 : 1)) {
-      const at = { ...query, where: [...query.where, ...like(some, "id")] };
-      if (together) {
-        results.push(await inner.original.updateMany(at));
-        await inner.tell(some.flatMap((was) => differences(was, { ...was, ...changesOf(query) })));
-        continue;
-      }
-      const single = many ? "update" : method;
-      const update = onlyRole ? updateMembers(inner, single, at) : inner.original[single](at);
-      const is = (await update) as Row | null;
-      if (is) results.push(many ? 1 : is);
-      // If nothing is locked, its role may have changed since it was read.
-      const was = { ...some[0]!, ...(role === undefined && { role: is?.role ?? "" }) };
-      if (is && !onlyRole) await inner.tell(differences(was, is));
+  return atomically(scope, onlyRole ? rows.slice(1) : rows, async (inner) => {
+    const updated: Row[] = [];
+    const alone = onlyRole && rows.length === 1;
+    for (const row of alone ? rows : await hold(inner, query.where, rows)) {
+      const at = { ...query, where: [...query.where, ...like([row], "id")] };
+      const write = onlyRole ? updateMembers(inner, single, at) : inner.original[single](at);
+      const is = (await write) as Row | null;
+      if (is) updated.push(is);
+      // If nothing is locked, it may have got another role since it was read.
+      if (is && !onlyRole)
+        await inner.tell(differences({ ...row, role: role ? row.role : is.role }, is));
     }
-    return results;
+    return answer(updated);
   });
-  return many ? sum(results) : (results[0] ?? null);
 }
 
 /** Deletes members; or users or organizations, and the memberships that the database takes along. */
@@ -130,13 +114,14 @@ async function deleteRows(
   scope: Scope,
   method: Write,
   query: Query,
-  owner: OwnerField,
+  owner: Owner,
 ): Promise<Result> {
   const one = method === "consumeOne";
   const answer = (result: Result) => (method === "delete" ? undefined : result);
   const id = idOf(query);
   const members = owner === "id";
-  if (members && (one || (id && isExact(scope)))) {
+  const exact = members && scope.original.consumeOne !== undefined; // Since Better Auth 1.6.
+  if (exact && (one || id)) {
     // One query, exact without a lock: the row comes back as it was when it was deleted.
     const row = (await scope.original.consumeOne(query)) as Row | null;
     if (row) await scope.tell([told("removed", row)]);
@@ -146,57 +131,57 @@ async function deleteRows(
   scope.underWay.add(expected);
   try {
     const rows = id && !members ? [{ id } as Row] : await read(scope, query, one ? 1 : undefined);
-    if (members && rows.length === 1 && isExact(scope))
-      return await deleteRows(
-        scope,
-        method,
-        { ...query, where: [...query.where, ...like(rows, "id")] },
-        owner,
-      );
-    if (owner === "userId") expected.push(...rows.map(toldDeleted));
+    if (exact && rows.length === 1) {
+      const where = [...query.where, ...like(rows, "id")];
+      return await deleteRows(scope, method, { ...query, where }, owner);
+    }
+    const users = owner === "userId" ? rows.map(toldDeleted) : [];
+    expected.push(...users);
     const memberships = members ? rows : await membershipsOf(scope, rows, owner);
     expected.unshift(...memberships.map((row) => told("removed", row)));
-
-    const results = await atomically(
-      scope,
-      memberships.length > 0 ? memberships : rows.slice(1),
-      async (inner) => {
-        const results: Result[] = [];
-        const held = await hold(inner, members ? query.where : [], memberships);
-        const others = expected.filter(({ event }) => event === "user.deleted");
-        const changes = inner.locks
-          ? [...held.map((row) => told("removed", row)), ...others]
-          : expected;
-        for (const some of slices(members ? held : rows, !inner.locks ? 50 : members ? 500 : 1)) {
-          const at = { ...query, where: [...query.where, ...like(some, "id")] };
-          const result = await inner.original[one ? method : "deleteMany"](at);
-          if (!result) continue;
-          results.push(result);
-          const ids = new Set(some.map(({ id }) => `${id}`));
-          const theirs = () =>
-            changes.filter(({ id, payload }) => ids.has(members ? id : (payload as Row)[owner]));
-          const all = one || result === some.length;
-          // Whether memberships go along is up to the database.
-          const left = members && inner.locks ? [] : await readAgain(inner, "member", theirs());
-          const usersLeft = all ? [] : await readAgain(inner, query.model, theirs());
-          await inner.tell(
-            theirs().filter(
-              ({ id, event }) => !(event === "user.deleted" ? usersLeft : left).includes(id),
-            ),
-          );
+    const concerned = memberships.length > 0 ? memberships : rows.slice(1);
+    const results = await atomically(scope, concerned, async (inner) => {
+      const results: Result[] = [];
+      const held = await hold(inner, members ? query.where : [], memberships);
+      if (inner.locks)
+        expected.splice(0, Infinity, ...held.map((row) => told("removed", row)), ...users);
+      // With the role in its `where`, the number of rows says whether they were as they were read.
+      const fields = members && !inner.locks ? (["id", "role"] as const) : (["id"] as const);
+      for (const some of members
+        ? alike(held, inner.locks ? 500 : 50)
+        : slices(rows, inner.locks ? 1 : 50)) {
+        const at = { ...query, where: [...query.where, ...like(some, ...fields)] };
+        const result = await inner.original[one ? method : "deleteMany"](at);
+        results.push(result);
+        const ids = new Set(some.map(({ id }) => `${id}`));
+        const theirs = () =>
+          expected.filter(({ id, payload }) => ids.has(members ? id : (payload as Row)[owner]));
+        const all = result === some.length || (one && result !== null);
+        // Whether memberships go along is up to the database.
+        const left =
+          members && (all || inner.locks) ? [] : await readAgain(inner, "member", theirs());
+        const usersLeft = all ? [] : await readAgain(inner, query.model, theirs());
+        const gone = ({ event, id }: Change) =>
+          !(event === "user.deleted" ? usersLeft : left).includes(id);
+        if (result) await inner.tell(theirs().filter(gone));
+        if (members && left.length > 0) {
+          const where = [...query.where, { field: "id", operator: "in", value: left }];
+          results.push(await deleteRows(inner, "deleteMany", { ...query, where }, owner));
         }
-        return results;
-      },
+      }
+      return results;
+    });
+    return answer(
+      one ? (results[0] ?? null) : results.reduce<number>((sum, count) => sum + Number(count), 0),
     );
-    return answer(one ? (results[0] ?? null) : sum(results));
   } finally {
     scope.underWay.delete(expected);
   }
 }
 
-async function membershipsOf(scope: Scope, rows: Row[], owner: OwnerField): Promise<Row[]> {
+async function membershipsOf(scope: Scope, owners: Row[], owner: Owner): Promise<Row[]> {
   const memberships: Row[] = [];
-  for (const some of scope.tables["member"] ? slices(rows, 50) : []) {
+  for (const some of scope.tables["member"] ? slices(owners, 50) : []) {
     const where = like(some, "id").map((condition) => ({ ...condition, field: owner }));
     memberships.push(...(await read(scope, { model: "member", where })));
   }
@@ -210,24 +195,19 @@ async function membershipsOf(scope: Scope, rows: Row[], owner: OwnerField): Prom
 async function hold({ original, locks }: Scope, where: Where, rows: Row[]): Promise<Row[]> {
   if (!locks) return rows;
   const held: Row[] = [];
-  for (const role of [...new Set(rows.map(({ role }) => role))].sort())
-    for (const some of slices(
-      rows.filter((row) => row.role === role),
-      500,
-    )) {
-      const asRead = [...where, ...like(some, "id", "organizationId", "userId", "role")];
-      const query = { model: "member", where: asRead, update: { role } };
-      const count = isExact({ original }) ? await original.updateMany(query) : 0;
-      if (count === some.length) held.push(...some);
-      // Somebody changed one of them since it was read. Each comes back with the role that it has now.
-      else
-        for (const row of some) {
-          const same = [...where, ...like([row], "id", "organizationId", "userId")];
-          const update = { userId: row.userId };
-          const is = await original.update({ model: "member", where: same, update });
-          if (is) held.push(is as Row);
-        }
+  for (const some of alike(rows, 500)) {
+    const asRead = [...where, ...like(some, "id", "organizationId", "userId", "role")];
+    const query = { model: "member", where: asRead, update: { role: some[0]!.role } };
+    const all = some.length > 1 && (await original.updateMany(query)) === some.length;
+    if (all) held.push(...some);
+    // One of them has changed since it was read. Each comes back with the role that it has now.
+    for (const row of all ? [] : some) {
+      const same = [...where, ...like([row], "id", "organizationId", "userId")];
+      const update = { userId: row.userId };
+      const is = await original.update({ model: "member", where: same, update });
+      if (is) held.push(is as Row);
     }
+  }
   return held;
 }
 
@@ -316,13 +296,18 @@ async function readAgain({ original, locks }: Scope, model: string, changes: Cha
   return left;
 }
 
-/** Since Better Auth 1.6, an adapter returns what it deletes, and numbers of rows are right. */
-const isExact = ({ original }: { original: Adapter }) => original.consumeOne !== undefined;
-const sum = (numbers: Result[]) => numbers.reduce<number>((sum, number) => sum + Number(number), 0);
 const slices = <Item>(items: Item[], size: number) =>
   items.flatMap((_, from) => (from % size === 0 ? [items.slice(from, from + size)] : []));
+/** The rows of each role, in an order that all share, so that nobody waits for each other. */
+const alike = (rows: Row[], size: number) =>
+  [...new Set(rows.map(({ role }) => role))].sort().flatMap((role) =>
+    slices(
+      rows.filter((row) => row.role === role),
+      size,
+    ),
+  );
 const ownerFields = { member: "id", user: "userId", organization: "organizationId" } as const;
-type OwnerField = (typeof ownerFields)[keyof typeof ownerFields];
+type Owner = (typeof ownerFields)[keyof typeof ownerFields];
 
 /** Conditions that rows with these values meet. */
 function like<Field extends string>(
