@@ -145,29 +145,22 @@ async function deleteRows(
       const held = await hold(inner, members ? query.where : [], memberships);
       if (inner.locks)
         expected.splice(0, Infinity, ...held.map((row) => told("removed", row)), ...users);
-      // With the role in its `where`, the number of rows says whether they were as they were read.
-      const fields = members && !inner.locks ? (["id", "role"] as const) : (["id"] as const);
-      for (const some of members
-        ? alike(held, inner.locks ? 500 : 50)
-        : slices(rows, inner.locks ? 1 : 50)) {
-        const at = { ...query, where: [...query.where, ...like(some, ...fields)] };
+      for (const some of slices(members ? held : rows, !inner.locks ? 50 : members ? 500 : 1)) {
+        const at = { ...query, where: [...query.where, ...like(some, "id")] };
         const result = await inner.original[one ? method : "deleteMany"](at);
+        if (!result) continue;
         results.push(result);
         const ids = new Set(some.map(({ id }) => `${id}`));
         const theirs = () =>
           expected.filter(({ id, payload }) => ids.has(members ? id : (payload as Row)[owner]));
-        const all = result === some.length || (one && result !== null);
+        const all = one || result === some.length;
         // Whether memberships go along is up to the database.
         const left =
           members && (all || inner.locks) ? [] : await readAgain(inner, "member", theirs());
         const usersLeft = all ? [] : await readAgain(inner, query.model, theirs());
         const gone = ({ event, id }: Change) =>
           !(event === "user.deleted" ? usersLeft : left).includes(id);
-        if (result) await inner.tell(theirs().filter(gone));
-        if (members && left.length > 0) {
-          const where = [...query.where, { field: "id", operator: "in", value: left }];
-          results.push(await deleteRows(inner, "deleteMany", { ...query, where }, owner));
-        }
+        await inner.tell(theirs().filter(gone));
       }
       return results;
     });
