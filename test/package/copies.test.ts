@@ -100,6 +100,17 @@ const compile = (folder: string, compiler: string, ...options: string[]) =>
     ...options,
   );
 
+test(
+  "the copies, and an app that uses them, compile with TypeScript 5.4, the lowest that the README names",
+  { timeout: 600_000 },
+  async () => {
+    const [[, type, options]] = projects;
+    const folder = await createProject("lowest", type, options, ["own-app.ts"]);
+
+    expect(await compile(folder, "typescript-5.4")).toBe("");
+  },
+);
+
 describe.each(compilers)("under TypeScript %s", (version, compiler) => {
   test.each(projects)(
     "the copies, and an app that uses them, compile with %s",
