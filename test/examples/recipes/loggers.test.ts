@@ -38,7 +38,8 @@ class Lines extends EventEmitter {
 }
 
 const deleted = { userId: "u_1", action: "deleted" } as const;
-const fail = () => Promise.reject(new Error("Stripe is unavailable", { cause: new Error("a timeout") }));
+const fail = () =>
+  Promise.reject(new Error("Stripe is unavailable", { cause: new Error("a timeout") }));
 
 const loggers = [
   {
