@@ -1,5 +1,3 @@
-// Needs Better Auth 1.3 or newer.
-
 import { getBus, type MemberEvent } from "@kernia/events";
 import type { AuthContext, BetterAuthPlugin } from "better-auth";
 import type Stripe from "stripe";

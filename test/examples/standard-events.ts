@@ -1,5 +1,3 @@
-// Needs Better Auth 1.3 or newer.
-
 import { getBus, type EventPayload, type Events } from "@kernia/events";
 import type { BetterAuthPlugin } from "better-auth";
 
