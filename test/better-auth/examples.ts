@@ -26,7 +26,7 @@ export const folder = new URL("../examples/", import.meta.url);
 export const examples = await Promise.all(
   Object.entries(scripts).map(async ([path, script]): Promise<Example> => {
     const text = await readFile(new URL(path, folder), "utf8");
-    const lowest = /^\/\/ Needs Better Auth (1\.\d+) or newer/.exec(text)?.[1];
+    const lowest = /^\/\/ Needs Better Auth (1\.\d+) (?:or newer|to 1\.\d+)/.exec(text)?.[1];
     if (!lowest) throw new Error(`${path} does not say which Better Auth it needs`);
     const runs = script === "standard-events.ts" ? [[], ["--serial-ids"]] : [[]];
     return { path, lowest, script, runs };

@@ -29,10 +29,7 @@ const recorder: BetterAuthPlugin = {
 const serial = { useNumberId: true, generateId: "serial" as const };
 const { pool, post, signUp } = await startAuth({
   user: { deleteUser: { enabled: true } },
-  // The first is the name of it before 1.4.
-  ...(serialIds && {
-    advanced: { database: { useNumberId: true, generateId: "serial" as const } },
-  }),
+  ...(serialIds && { advanced: { database: serial } }),
   plugins: [
     recorder,
     // With ids that can be guessed, it would insist on verified addresses.

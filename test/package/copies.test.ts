@@ -156,7 +156,7 @@ describe.each(texts)("%s", (_, text) => {
   test("says in its first lines which Better Auth it needs", () => {
     const [comment] = /^(?:\/\/.*\n)*/.exec(text)!;
 
-    expect(comment).toMatch(/^\/\/ Needs (no Better Auth|Better Auth 1\.\d+ or newer)/);
+    expect(comment).toMatch(/\bNeeds (no Better Auth|Better Auth 1\.\d+ (or newer|to 1\.\d+))/);
   });
 
   // How a path has to be written depends on the project, and Node runs it as it is from 23.6 on.
