@@ -59,7 +59,7 @@ export interface EventBus {
    * @param event - the name of the event, any string.
    * @param payload - is passed on to the handlers as it is: neither copied nor frozen nor logged.
    * @returns a promise that is fulfilled once every handler is done, and that never rejects: awaiting
-   * it is a choice.
+   * it is optional.
    * @throws TypeError if `event` is not a string.
    *
    * @example
@@ -117,7 +117,7 @@ const done = Promise.resolve();
 /**
  * Creates a bus. Most plugins want the one that they share, `getBus(auth)`, instead.
  *
- * @param logger - is told of the handlers that failed; the global `console` by default.
+ * @param logger - receives every failure of a handler; the global `console` by default.
  * @throws TypeError if `logger` has no `error` method.
  *
  * @example

@@ -8,7 +8,7 @@ import { checkType } from "./check-type";
 export interface AuthContext {
   /** Where plugins keep what they share. The bus is its `events`; created if it is `undefined`. */
   pluginState?: object | undefined;
-  /** Is told of the handlers that failed; the global `console` if there is none. */
+  /** Receives every failure of a handler; the global `console` if there is none. */
   logger?: Logger | undefined;
 }
 

@@ -29,7 +29,9 @@ const packages = Object.entries(versions)
 if (!json) {
   console.log(runtime);
   console.log(packages);
-  console.log("Medians; × is how many times the library's figure; lower is better.");
+  console.log(
+    "Medians, of subscribing lower quartiles; × is how many times the library's figure; lower is better.",
+  );
 }
 
 const emit: Record<string, Table> = {};

@@ -1,6 +1,6 @@
 import { contenders, library, type Contender } from "./contenders";
 import { makeHandlers, payload } from "./handlers";
-import { median } from "./median";
+import { median } from "./quantiles";
 import type { Figure, Table } from "./report";
 
 const rounds = 41;

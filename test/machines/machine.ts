@@ -138,6 +138,11 @@ function listFiles(folder: string): Set<string> {
       "*/dist",
       "-prune",
       "-o",
+      // The next build removes it; see tsup.config.ts.
+      "-name",
+      "tsup.config.bundled_*",
+      "-prune",
+      "-o",
       "-print",
     ],
     { encoding: "utf8" },

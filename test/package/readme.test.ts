@@ -42,22 +42,31 @@ beforeAll(async () => {
   await writeFile(join(installed.folder, "package.json"), JSON.stringify({ type: "module" }));
 });
 
-describe.each(blocks)("TypeScript block %s", (name, source) => {
-  const file = `block-${name.replace(/[^\w]+/g, "-")}`;
+/** Compiles these blocks as modules of one program. */
+async function compile(blocks: readonly (readonly [string, string])[]): Promise<void> {
+  const files = blocks.map(([name]) => `${fileOf(name)}.ts`);
+  for (const [index, [, source]] of blocks.entries()) {
+    await writeFile(join(installed.folder, files[index]!), source);
+  }
+  const options = "--strict --noEmit --skipLibCheck --module nodenext --target es2022 --types node";
+  const tsc = [resolve("typescript/bin/tsc"), ...options.split(" "), "--lib", "es2022,dom"];
+  await node(installed.folder, ...tsc, ...files);
+}
 
-  test("compiles under strict", async () => {
-    // Each is a module of its own; an augmentation in one must not reach another.
-    await writeFile(join(installed.folder, `${file}.ts`), source);
-    const tsc = resolve("typescript/bin/tsc");
-    const options =
-      "--strict --noEmit --skipLibCheck --module nodenext --target es2022 --types node";
-    await node(installed.folder, tsc, ...options.split(" "), "--lib", "es2022,dom", `${file}.ts`);
-  });
+function fileOf(block: string): string {
+  return `block-${block.replace(/[^\w]+/g, "-")}`;
+}
+
+// What one declares reaches the others, as in the project of somebody who copies them all.
+test("the TypeScript blocks compile together", () => compile(blocks));
+
+describe.each(blocks)("TypeScript block %s", (name, source) => {
+  test("compiles by itself", () => compile([[name, source]]));
 
   test("runs, and prints what it says that it prints", async () => {
     const { code } = await transform(source, { loader: "ts", format: "esm" });
-    await writeFile(join(installed.folder, `${file}.mjs`), code);
-    const printed = await node(installed.folder, `${file}.mjs`);
+    await writeFile(join(installed.folder, `${fileOf(name)}.mjs`), code);
+    const printed = await node(installed.folder, `${fileOf(name)}.mjs`);
 
     const said = [...source.matchAll(/^\/\/ prints (.*\n)/gm)].map(([, line]) => line);
     expect(printed).toBe(said.join(""));

@@ -1,6 +1,6 @@
 import { getCurrentAdapter, runWithTransaction } from "@better-auth/core/context";
 import { EventBus, getBus } from "@kernia/events";
-import { betterAuth, type AuthContext, type BetterAuthPlugin } from "better-auth";
+import { betterAuth, type BetterAuthPlugin } from "better-auth";
 import { getMigrations } from "better-auth/db/migration";
 import type pg from "pg";
 import { beforeAll, beforeEach, describe, expect, test } from "vitest";
@@ -27,9 +27,13 @@ async function count(table: string): Promise<number> {
 
 describe("in a transaction of Better Auth's", () => {
   const logged: unknown[] = [];
-  let auth: AuthContext;
+  let auth: Awaited<ReturnType<typeof startAuth>>;
 
   beforeAll(async () => {
+    auth = await startAuth();
+  });
+
+  async function startAuth() {
     const { $context, options } = betterAuth({
       baseURL: "http://localhost",
       secret: "a secret for a test, and for nothing else",
@@ -39,8 +43,8 @@ describe("in a transaction of Better Auth's", () => {
       plugins: [notes],
     });
     await (await getMigrations(options)).runMigrations();
-    auth = (await $context) as unknown as AuthContext;
-  });
+    return $context;
+  }
 
   beforeEach(async () => {
     await pool.query("delete from note; delete from topic");

@@ -1,5 +1,5 @@
-// Needs Better Auth 1.5 or newer, and @better-auth/core in the same version as a dependency of yours.
-// `inTransaction` alone needs neither.
+// Needs Better Auth 1.7 or newer, for 1.5 and 1.6 call what is queued after a rollback too; and
+// @better-auth/core in the same version as a dependency of yours. `inTransaction` alone needs neither.
 
 import { queueAfterTransactionHook } from "@better-auth/core/context";
 import {

@@ -1,4 +1,3 @@
-import { Writable } from "node:stream";
 import { trace } from "@opentelemetry/api";
 import {
   BasicTracerProvider,
@@ -6,13 +5,10 @@ import {
   SimpleSpanProcessor,
 } from "@opentelemetry/sdk-trace-base";
 import { EventBus, getBus } from "@kernia/events";
-import pino from "pino";
 import { afterAll, describe, expect, test } from "vitest";
-import winston from "winston";
 import { onUntilAborted } from "./abort-signal";
 import { onEveryEvent } from "./every-event";
 import { CollectedFailures } from "./failures";
-import { forPino, forWinston } from "./loggers";
 import { once } from "./once";
 import { traceEvents } from "./spans";
 import { withTimeLimit } from "./time-limit";
@@ -262,64 +258,5 @@ describe("failing a test when a handler failed", () => {
     await getBus(auth).emit("user.deleted", deleted);
 
     expect(logger.failures).toEqual([]);
-  });
-});
-
-describe("a logger whose methods take other arguments", () => {
-  /** Collects the JSON lines that a logger writes. */
-  function createStream() {
-    const lines: Record<string, unknown>[] = [];
-    const stream = new Writable({
-      write(line, _, done) {
-        lines.push(JSON.parse(String(line)));
-        done();
-      },
-    });
-    return { lines, stream };
-  }
-
-  test("pino logs the message, the event and the error", async () => {
-    const { lines, stream } = createStream();
-    const bus = new EventBus(forPino(pino(stream)));
-    bus.on("user.deleted", () => Promise.reject(new Error("Stripe is unavailable")));
-
-    await bus.emit("user.deleted", deleted);
-
-    expect(lines).toEqual([
-      expect.objectContaining({
-        msg: "Event handler failed:",
-        event: "user.deleted",
-        err: expect.objectContaining({ message: "Stripe is unavailable" }),
-      }),
-    ]);
-  });
-
-  test("winston logs the message, the event and the error", async () => {
-    const { lines, stream } = createStream();
-    const transports = [new winston.transports.Stream({ stream })];
-    const bus = new EventBus(forWinston(winston.createLogger({ transports })));
-    bus.on("user.deleted", () => Promise.reject(new Error("Stripe is unavailable")));
-
-    await bus.emit("user.deleted", deleted);
-
-    expect(lines).toEqual([
-      {
-        level: "error",
-        message: "Event handler failed:",
-        event: "user.deleted",
-        error: expect.stringContaining("Error: Stripe is unavailable"),
-      },
-    ]);
-  });
-
-  test("without that, pino loses the event and the error", async () => {
-    const { lines, stream } = createStream();
-    const bus = new EventBus(pino(stream));
-    bus.on("user.deleted", () => Promise.reject(new Error("Stripe is unavailable")));
-
-    await bus.emit("user.deleted", deleted);
-
-    expect(lines).toEqual([expect.not.objectContaining({ err: expect.anything() })]);
-    expect(JSON.stringify(lines)).not.toContain("user.deleted");
   });
 });

@@ -1,21 +1,17 @@
-import { randomUUID } from "node:crypto";
 import { EventBus, type EventName, type EventPayload } from "@kernia/events";
-import { betterAuth, type BetterAuthPlugin } from "better-auth";
+import type { BetterAuthPlugin } from "better-auth";
 import { organization } from "better-auth/plugins";
-import pg from "pg";
 import { owed, readTables, sorted, type Told } from "../app/paths/tables";
 import { seatPriceId, teamPlan } from "../app/harness/plans";
 import { StripeServer } from "../app/harness/stripe-server";
 import { seatSync } from "../examples/seat-sync";
 import { standardEvents } from "../examples/standard-events";
+import { password, startAuth, type Person } from "./auth";
 
 // Runs bundled, in a folder in which the version to be tested is installed.
 
-const password = "correct horse battery staple";
-const url = "http://127.0.0.1";
 const serialIds = process.argv.includes("--serial-ids");
 const told: Told[] = [];
-const pool = new pg.Pool({ connectionString: process.env["DATABASE_URL"]! });
 const stripe = await new StripeServer().start();
 
 class RecordingBus extends EventBus {
@@ -29,16 +25,11 @@ const recorder: BetterAuthPlugin = {
   id: "recorder",
   init: (auth) => ({ context: { pluginState: { events: new RecordingBus(auth.logger) } } }),
 };
-const auth = betterAuth({
-  baseURL: url,
-  secret: "a secret for the tests on loopback, and for nothing else",
-  database: pool,
-  emailAndPassword: { enabled: true },
+/** The first is the name of it before 1.4. */
+const serial = { useNumberId: true, generateId: "serial" as const };
+const { pool, post, signUp } = await startAuth({
   user: { deleteUser: { enabled: true } },
-  rateLimit: { enabled: false },
-  telemetry: { enabled: false },
-  // The first is the name of it before 1.4.
-  ...(serialIds && { advanced: { database: { useNumberId: true, generateId: "serial" } } }),
+  ...(serialIds && { advanced: { database: serial } }),
   plugins: [
     recorder,
     // With ids that can be guessed, it would insist on verified addresses.
@@ -47,11 +38,6 @@ const auth = betterAuth({
     seatSync({ stripe: stripe.client(), plans: [teamPlan], organization: { enabled: true } }),
   ],
 });
-// Where it is in 1.7; before, it was exported beside other things.
-const { getMigrations } = await import("better-auth/db/migration").catch(
-  () => import("better-auth/db") as never,
-);
-await (await getMigrations(auth.options)).runMigrations();
 
 let events = 0;
 const [ada, bob, carol, dave] = [
@@ -95,10 +81,7 @@ await seatsAre(0);
 
 await stripe.stop();
 await pool.end();
-const ids = serialIds ? "serial ids" : "text ids";
-console.log(`${ids}: ${events} events as owed, the seats right`);
-
-type Person = { email: string; userId: string; cookie: string };
+console.log(`${events} events as owed`);
 
 /** Makes the change, and throws unless what the tables call for was told. */
 async function asOwed<Answer>(what: string, change: () => Promise<Answer>): Promise<Answer> {
@@ -114,29 +97,6 @@ async function asOwed<Answer>(what: string, change: () => Promise<Answer>): Prom
   }
   events += seen.length;
   return answer;
-}
-
-async function request(path: string, body: object, cookie?: string): Promise<Response> {
-  const headers = new Headers({ "content-type": "application/json", origin: url });
-  if (cookie) headers.set("cookie", cookie);
-  const response = await auth.handler(
-    new Request(`${url}/api/auth${path}`, { method: "POST", headers, body: JSON.stringify(body) }),
-  );
-  if (!response.ok)
-    throw new Error(`${path} answered ${response.status}: ${await response.text()}`);
-  return response;
-}
-
-async function post(path: string, body: object, { cookie }: Person): Promise<{ id: string }> {
-  return (await request(path, body, cookie)).json();
-}
-
-async function signUp(name: string): Promise<Person> {
-  const email = `${name}-${randomUUID()}@example.com`;
-  const response = await request("/sign-up/email", { name, email, password });
-  const cookie = response.headers.getSetCookie().map((cookie) => cookie.split(";")[0]);
-  const { user } = (await response.json()) as { user: { id: string } };
-  return { email, userId: user.id, cookie: cookie.join("; ") };
 }
 
 async function idOfMember({ userId }: Person): Promise<string> {
