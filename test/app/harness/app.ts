@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
-import { stripe as stripePlugin, type StripeOptions } from "@better-auth/stripe";
-import { EventBus, getBus, type EventName, type EventPayload } from "@kernia/events";
+import type { StripeOptions } from "@better-auth/stripe";
+import { EventBus, type EventName, type EventPayload } from "@kernia/events";
 import type { BetterAuthPlugin } from "better-auth";
+import { checkout } from "../plugins/checkout";
 import { startAuthServer, type AuthAppOptions } from "./auth-server";
 import type { Defer } from "./deferred";
 import { seatPriceId, teamPlan } from "./plans";
@@ -9,7 +10,7 @@ import { createOrganization, must, signUp, type Person } from "./people";
 import { seatSync, type SeatPlan, type SeatSyncOptions } from "../../examples/seat-sync";
 import { standardEvents } from "../../examples/standard-events";
 import { createDatabase, startPostgres } from "./postgres";
-import { StripeServer, webhookSecret, type StripeItem } from "./stripe-server";
+import { StripeServer, type StripeItem } from "./stripe-server";
 
 /** The secret key with which Better Auth's Stripe plugin calls Stripe, so that it can be told apart. */
 export const theirKey = "sk_test_theirs";
@@ -59,7 +60,12 @@ export async function startApp(
     ...seats,
   };
 
-  const theirs = besideStripe ? [createStripePlugin()] : [];
+  const theirs = checkout({
+    stripeClient: stripe.client({}, theirKey),
+    plans: async () => [...(await plansOf(ours))],
+    schema,
+    context: () => server.auth.$context,
+  });
   databaseUrl ??= await createDatabase(await startPostgres(defer), defer);
   const server = await startAuthServer({
     databaseUrl,
@@ -75,35 +81,15 @@ export async function startApp(
     plugins: [
       recording(emitted),
       ...(withoutStandardEvents ? [] : [standardEvents()]),
-      ...(seatSyncLast ? [...theirs, seatSync(ours)] : [seatSync(ours), ...theirs]),
+      ...(seatSyncLast ? [] : [seatSync(ours)]),
+      ...(besideStripe ? [theirs] : []),
+      ...(seatSyncLast ? [seatSync(ours)] : []),
       ...plugins,
     ],
   });
   defer(() => server.close());
   const { adapter } = await server.auth.$context;
   if (besideStripe) stripe.webhookUrl = `${server.url}/api/auth/stripe/webhook`;
-
-  function createStripePlugin() {
-    async function recountSeats({ subscription }: { subscription: { referenceId: string } }) {
-      const bus: EventBus = getBus(await server.auth.$context);
-      const organizationId = subscription.referenceId;
-      await bus.emit("billing.subscription.changed", { organizationId });
-    }
-    return stripePlugin({
-      stripeClient: stripe.client({}, theirKey),
-      stripeWebhookSecret: webhookSecret,
-      schema,
-      organization: { enabled: true },
-      subscription: {
-        enabled: true,
-        plans: async () => [...(await plansOf(ours))],
-        authorizeReference: async () => true,
-        onSubscriptionComplete: recountSeats,
-        onSubscriptionUpdate: recountSeats,
-        onSubscriptionCreated: recountSeats,
-      },
-    });
-  }
 
   /** Signs up somebody with an organization that pays for one seat. */
   async function startOrganization(subscription: SubscriptionOptions = {}) {

@@ -27,4 +27,5 @@ export const prices: readonly StripePrice[] = [
   { id: "price_metered", metered: true },
   { id: "price_year", interval: "year" },
   { id: "price_euro", currency: "eur" },
+  ...Array.from({ length: 20 }, (_, index) => ({ id: `price_line_${index}` })),
 ];
