@@ -1,4 +1,4 @@
-// Needs Better Auth 1.3 to 1.7 and a Stripe SDK from 17 to 23; `standard-events.ts` has to be there too.
+// Needs Better Auth 1.4 or newer, a Stripe SDK from 17 to 23, and `standard-events.ts` beside it.
 
 import { getBus } from "@kernia/events";
 import type { AuthContext, BetterAuthPlugin } from "better-auth";
