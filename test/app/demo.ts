@@ -22,7 +22,6 @@ interface Request {
   body: object;
 }
 
-const subscriptionId = "sub_lovelace";
 const columns = 80;
 
 await runDemo(async (defer) => {
@@ -35,17 +34,18 @@ await runDemo(async (defer) => {
   /** What is printed for an id that nobody could tell from another. */
   const names = new Map<string, string>();
   const happeningsByRequest = new Map<string, Happening[]>();
+  let happeningsOfWebhooks: Happening[] | undefined;
   const server = await startAuthServer({
     databaseUrl,
     logger: narration.logger(),
     around: (request, serve) => {
-      const happenings = happeningsByRequest.get(String(request.headers["x-request"]));
+      const happenings =
+        happeningsByRequest.get(String(request.headers["x-request"])) ?? happeningsOfWebhooks;
       return happenings ? narration.during(happenings, serve) : serve();
     },
     plugins: [
       narration.plugin(),
       admin(),
-      checkout(),
       welcome(thanks),
       standardEvents(),
       seatSync({
@@ -53,13 +53,16 @@ await runDemo(async (defer) => {
         plans: [teamPlan],
         organization: { enabled: true },
       }),
+      checkout({ stripeClient: stripe.client(), context: () => server.auth.$context }),
       auditLog(),
       alwaysFails(),
     ],
   });
   defer(() => server.close());
+  stripe.webhookUrl = `${server.url}/api/auth/stripe/webhook`;
 
   let events = 0;
+  let subscriptionId = "";
   const seatsAtStripe = () => stripe.quantity(subscriptionId, seatPriceId) ?? 0;
 
   /** Sends the requests at once and prints what each of them led to. */
@@ -86,13 +89,34 @@ await runDemo(async (defer) => {
     if (one) lines.forEach((line) => console.log(line));
     else countEqual(lines).forEach((count, line) => console.log(dim(`  ${count} ×`) + line));
 
+    await stripe.delivered();
+    showSeats(seatsBefore);
+    return outcomes.map(({ answer }) => answer);
+  }
+
+  /** Pays, and prints what the webhooks led to. */
+  async function showPayment(title: string, sessionId: string): Promise<void> {
+    const happenings: Happening[] = [];
+    happeningsOfWebhooks = happenings;
+    subscriptionId = stripe.pay(sessionId);
+    await stripe.delivered();
+    happeningsOfWebhooks = undefined;
+
+    heading(title);
+    console.log(`  Stripe: POST /stripe/webhook ${dim("→")} ${green(200)}`);
+    for (const line of happenings.flatMap((happening) => describe(happening, names))) {
+      console.log(line);
+    }
+    showSeats(0);
+  }
+
+  function showSeats(before: number): void {
     const seats = seatsAtStripe();
     console.log(
-      seats === seatsBefore
+      seats === before
         ? dim(`  seats at Stripe: ${seats}, as before`)
-        : `  seats at Stripe: ${seatsBefore} → ${bold(seats)}`,
+        : `  seats at Stripe: ${before} → ${bold(seats)}`,
     );
-    return outcomes.map(({ answer }) => answer);
   }
 
   console.log(dim(`Better Auth at ${server.url}, PostgreSQL at ${new URL(databaseUrl).host},`));
@@ -112,16 +136,15 @@ await runDemo(async (defer) => {
     body: { name: "Lovelace", slug: "lovelace" },
   });
   const organizationId: string = created?.body.id;
-  stripe.addSubscription({
-    id: subscriptionId,
-    status: "active",
-    items: [{ id: "si_seats", price: { id: seatPriceId }, quantity: 1 }],
-  });
-  await show("Ada pays: an event of the checkout's own, and a plugin that does not know it", {
+  const [session] = await show("Ada goes to the checkout of Better Auth's Stripe plugin", {
     by: ada,
-    path: "/checkout",
-    body: { organizationId, plan: "team", seats: 1, stripeSubscriptionId: subscriptionId },
+    path: "/subscription/upgrade",
+    body: { plan: "team", referenceId: organizationId, customerType: "organization" },
   });
+  await showPayment(
+    "Ada pays: events of the app's own, and a plugin that does not know who emits them",
+    session?.body.id,
+  );
   for (const line of thanks) console.log(`  mail to Ada: ${line}`);
 
   const bob = await arrive("Bob");

@@ -6,7 +6,9 @@ import { publish } from "../examples/outbox/publish";
 import { startAuthServer } from "./harness/auth-server";
 import { parentOf } from "./harness/child";
 import { tables } from "./harness/outbox";
+import { seatPriceId, teamPlan } from "./harness/plans";
 import { createPool } from "./harness/postgres";
+import { stripeClient } from "./harness/stripe-server";
 import { checkout } from "./plugins/checkout";
 
 /** What the auth server tells the process that started it. */
@@ -17,8 +19,19 @@ export interface AuthServerMessage {
 
 const { tell } = parentOf<AuthServerMessage>();
 const databaseUrl = process.env["DATABASE_URL"]!;
-const plugins = [...tables, checkout(), forwardSubscriptions(createPool(databaseUrl))];
-const { url } = await startAuthServer({
+const plugins = [
+  ...tables,
+  checkout({
+    stripeClient: stripeClient(Number(process.env["STRIPE_PORT"] ?? 1)),
+    // The worker keeps the seats. Of a plan with a `seatPriceId` this plugin would write them too.
+    plans: [
+      { ...teamPlan, seatPriceId: undefined, lineItems: [{ price: seatPriceId, quantity: 1 }] },
+    ],
+    context: () => auth.$context,
+  }),
+  forwardSubscriptions(createPool(databaseUrl)),
+];
+const { url, auth } = await startAuthServer({
   databaseUrl,
   port: Number(process.env["PORT"] ?? 0),
   plugins: process.env["DIES"] ? [...plugins, diesBeforeItPublishes()] : plugins,

@@ -10,7 +10,6 @@ import type { WorkerMessage } from "./queue-worker";
 
 const guestsAtOnce = 8;
 const membersByStatement = 20;
-const subscriptionId = "sub_lovelace";
 
 await runDemo(async (defer) => {
   const { databaseUrl, pool } = await createOutboxDatabase(defer);
@@ -20,7 +19,7 @@ await runDemo(async (defer) => {
   async function startAuthServer(port = "0") {
     const server = await startChild<AuthServerMessage>(
       new URL("queue-auth-server.ts", import.meta.url),
-      { env: { DATABASE_URL: databaseUrl, PORT: port }, defer },
+      { env: { DATABASE_URL: databaseUrl, STRIPE_PORT: String(stripe.port), PORT: port }, defer },
     );
     console.log(`  the auth server is process ${bold(server.pid)}`);
     return server;
@@ -42,6 +41,7 @@ await runDemo(async (defer) => {
     return worker;
   }
 
+  let subscriptionId = "";
   const seats = () => stripe.quantity(subscriptionId, seatPriceId);
   const printSeats = (before: number | undefined) =>
     console.log(`  seats at Stripe: ${before} → ${bold(seats())}`);
@@ -55,23 +55,17 @@ await runDemo(async (defer) => {
   const worker = await startWorker();
   const ada = await signUp(url, "Ada");
   const organizationId = await createOrganization(ada, "Lovelace");
-  stripe.addSubscription({
-    id: subscriptionId,
-    status: "active",
-    items: [{ id: "si_seats", price: { id: seatPriceId }, quantity: 1 }],
-  });
   await untilAllDone(pool);
   console.log(dim("  Ada signed up and created an organization."));
 
   heading("Ada pays for a seat: an event of one's own, published from a handler");
-  must(
-    await ada.client.post("/checkout", {
-      organizationId,
-      plan: "team",
-      seats: 1,
-      stripeSubscriptionId: subscriptionId,
-    }),
-  );
+  const order = { plan: "team", referenceId: organizationId, customerType: "organization" };
+  const { body: session } = must(await ada.client.post("/subscription/upgrade", order));
+  stripe.webhookUrl = `${url}/api/auth/stripe/webhook`;
+  subscriptionId = stripe.pay(session.id);
+  await stripe.delivered();
+  // The auth server is about to be killed, and the worker needs no webhook.
+  stripe.webhookUrl = undefined;
   await untilAllDone(pool);
 
   heading("Bob joins: the request answers, and the worker does the rest");

@@ -1,131 +1,282 @@
-import { getBus, type MemberEvent } from "@kernia/events";
+// Needs Better Auth 1.4 or newer, a Stripe SDK from 17 to 23, and `standard-events.ts` beside it.
+
+import { getBus } from "@kernia/events";
 import type { AuthContext, BetterAuthPlugin } from "better-auth";
 import type Stripe from "stripe";
 
+declare global {
+  interface KerniaEvents {
+    /** For the app to emit when Stripe says that a subscription changed; the seats are recounted. */
+    "billing.subscription.changed": { readonly organizationId: string };
+  }
+}
+
+/**
+ * Each `StripePlan` of @better-auth/stripe is one. Keep the prices of a plan for as long as somebody
+ * pays them: list an old price of a seat as one more plan, which also has a `priceId` of its own. A
+ * subscription keeps one item for seats. Of several that plans know, the plan's own stays.
+ */
 export interface SeatPlan {
   /** Compared with a subscription's `plan` without regard to case. */
-  name: string;
+  readonly name: string;
   /** The Stripe price of one seat; a plan without it has no seats to sync. */
-  seatPriceId?: string;
+  readonly seatPriceId?: string | undefined;
+  /** By its prices Stripe's subscription is known to be of this plan, before the row says so. */
+  readonly priceId?: string | undefined;
+  readonly lookupKey?: string | undefined;
+  readonly annualDiscountPriceId?: string | undefined;
+  readonly annualDiscountLookupKey?: string | undefined;
   /** How Stripe bills a change in the middle of a period; `create_prorations` by default. */
-  prorationBehavior?: Stripe.SubscriptionUpdateParams.ProrationBehavior;
+  readonly prorationBehavior?: Stripe.SubscriptionUpdateParams.ProrationBehavior | undefined;
 }
 
 export interface SeatSyncOptions {
-  stripe: Stripe;
-  plans: SeatPlan[];
-  organization?: { enabled: boolean };
+  readonly stripe: Pick<Stripe, "subscriptions" | "subscriptionItems">;
+  readonly plans: readonly SeatPlan[] | (() => readonly SeatPlan[] | Promise<readonly SeatPlan[]>);
+  readonly organization?: { readonly enabled: boolean } | undefined;
+  /**
+   * In milliseconds, 5,000 by default: how long a call to Stripe may take before it is tried again, as
+   * often as the SDK is told to, and how long a request waits for all of it. The sync goes on then.
+   */
+  readonly timeLimit?: number | undefined;
 }
 
-interface Subscription {
-  id: string;
-  plan: string;
-  stripeSubscriptionId: string | null;
-  status: string;
-  seats: number | null;
+export interface SeatSync {
+  readonly id: "seat-sync";
+  readonly schema: typeof schema;
+  init(auth: AuthContext): void;
 }
 
-/** Keeps the seats of an organization's Stripe subscription equal to the number of its members. */
-export function seatSync(options: SeatSyncOptions) {
+const schema = {
+  subscription: {
+    fields: {
+      plan: { type: "string", required: true },
+      referenceId: { type: "string", required: true },
+      stripeSubscriptionId: { type: "string", required: false },
+      status: { type: "string", required: true, defaultValue: "incomplete" },
+      seats: { type: "number", required: false },
+    },
+  },
+} as const;
+
+/**
+ * Keeps the seats of an organization's Stripe subscriptions equal to the number of its members, while
+ * they are active or on trial. Put it before `stripe()` of @better-auth/stripe, if you have that.
+ *
+ * When the last member is gone, with the organization or the account, nobody is left who could cancel:
+ * the subscription is set to end with the period that is paid, unless somebody joins before.
+ */
+export function seatSync(options: SeatSyncOptions): SeatSync {
   return {
     id: "seat-sync",
-
-    schema: {
-      subscription: {
-        fields: {
-          plan: { type: "string", required: true },
-          referenceId: { type: "string", required: true },
-          stripeSubscriptionId: { type: "string", required: false },
-          status: { type: "string", required: true, defaultValue: "incomplete" },
-          seats: { type: "number", required: false },
-        },
-      },
-    },
-
+    schema,
     init(auth) {
-      if (!options.organization?.enabled) return;
-      if (!options.plans.some((plan) => plan.seatPriceId)) return;
+      keepNames(auth);
+      const obstacle = findObstacle(auth, options);
+      if (obstacle) {
+        auth.logger.warn(`Seat sync is off: ${obstacle}.`);
+        return;
+      }
+      if (!auth.options.plugins?.some(({ id }) => id === "standard-events")) {
+        auth.logger.warn(
+          "Seat sync does not find the plugin standard-events. Add it, unless something else emits " +
+            "organization.member.added and organization.member.removed.",
+        );
+      }
       const bus = getBus(auth);
       const syncSeats = createSeatSync(auth, options);
       bus.on("organization.member.added", syncSeats);
       bus.on("organization.member.removed", syncSeats);
+      bus.on("billing.subscription.changed", syncSeats);
     },
   } satisfies BetterAuthPlugin;
 }
 
 /** The handler behind the plugin; it does the same wherever it runs. */
 export function createSeatSync(
-  { adapter }: Pick<AuthContext, "adapter">,
-  { stripe, plans }: SeatSyncOptions,
-) {
-  const sync = oneAtATime(async (organizationId) => {
-    const subscription = await findSubscription(organizationId);
-    const plan = findPlan(subscription?.plan);
-    if (!subscription?.stripeSubscriptionId || !plan?.seatPriceId) return;
+  { adapter, logger }: SeatSyncContext,
+  { stripe, plans, timeLimit = 5_000 }: Omit<SeatSyncOptions, "organization">,
+): (event: { readonly organizationId: string; readonly action?: string }) => Promise<void> {
+  /** The organizations that lost a member since the last sync began. */
+  const shrunk = new Set<string>();
+  const callOptions = { timeout: timeLimit };
 
-    // Members may come and go while Stripe answers, and other servers may be writing too. Whoever
-    // wrote last counts again after it wrote, so the last count is the one that stays.
-    let members = await countMembers(organizationId);
-    for (;;) {
-      const synced = await setQuantity(subscription.stripeSubscriptionId, plan, members);
-      if (!synced) return;
-      await setSeats(subscription, members);
-      const membersNow = await countMembers(organizationId);
-      if (membersNow === members) return;
-      members = membersNow;
+  const sync = oneAtATime(async (organizationId) => {
+    const hasShrunk = shrunk.delete(organizationId);
+    try {
+      const subscriptions = await findSubscriptions(organizationId);
+      const known = subscriptions.length > 0 && typeof plans === "function" ? await plans() : plans;
+      const outcomes = await Promise.allSettled(
+        subscriptions.map((each) =>
+          syncSubscription(each, known as readonly SeatPlan[], hasShrunk),
+        ),
+      );
+      const errors = outcomes.flatMap((each) => (each.status === "rejected" ? [each.reason] : []));
+      if (errors.length > 0) throw errors.length === 1 ? errors[0] : new Error(errors.join("; "));
+    } catch (error) {
+      if (hasShrunk) shrunk.add(organizationId);
+      throw error;
     }
   });
 
-  return function syncSeats({ organizationId }: MemberEvent): Promise<void> {
-    return sync(organizationId);
+  return function syncSeats({ organizationId, action }) {
+    if (action === "removed") shrunk.add(organizationId);
+    return withinLimit(organizationId, sync(organizationId));
   };
 
-  function countMembers(organizationId: string): Promise<number> {
-    return adapter.count({
-      model: "member",
-      where: [{ field: "organizationId", value: organizationId }],
-    });
+  async function syncSubscription(
+    { id, plan, referenceId, stripeSubscriptionId }: Subscription,
+    plans: readonly SeatPlan[],
+    hasShrunk: boolean,
+  ): Promise<void> {
+    if (!stripeSubscriptionId) return;
+    // Members may come and go while Stripe answers, and other servers may be writing too. Whoever
+    // wrote last counts again after it wrote, so the last count is the one that stays.
+    for (let members = await countMembers(referenceId); ;) {
+      // What never had a member is no organization: the subscription is somebody's own.
+      if (members === 0 && !hasShrunk) return;
+      const synced = await setQuantity(stripeSubscriptionId, plan, plans, members);
+      if (!synced) return;
+      const where = [{ field: "id", value: id }];
+      await adapter.update({ model: "subscription", where, update: { seats: members } });
+      const membersNow = await countMembers(referenceId);
+      if (membersNow === members) return;
+      members = membersNow;
+    }
   }
 
-  async function findSubscription(organizationId: string): Promise<Subscription | undefined> {
-    const [subscription] = await adapter.findMany<Subscription>({
+  function countMembers(organizationId: string): Promise<number> {
+    const where = [{ field: "organizationId", value: organizationId }];
+    return adapter.count({ model: "member", where });
+  }
+
+  function findSubscriptions(organizationId: string): Promise<Subscription[]> {
+    return adapter.findMany<Subscription>({
       model: "subscription",
       where: [
         { field: "referenceId", value: organizationId },
-        { field: "status", operator: "in", value: currentStatuses },
+        // Webhooks may be late or in the wrong order: Stripe is asked unless the row's status is final.
+        { field: "status", operator: "in", value: [...currentStatuses, ...otherStatuses] },
       ],
-      limit: 1,
     });
-    return subscription;
-  }
-
-  function findPlan(name: string | undefined): SeatPlan | undefined {
-    return plans.find((plan) => plan.name.toLowerCase() === name?.toLowerCase());
   }
 
   /** Returns whether Stripe's subscription is one that has seats to set. */
-  async function setQuantity(id: string, plan: SeatPlan, quantity: number): Promise<boolean> {
-    const { status, items } = await stripe.subscriptions.retrieve(id);
-    if (!currentStatuses.includes(status)) return false;
-    const item = items.data.find(({ price }) => price.id === plan.seatPriceId);
-    if (item?.quantity === quantity) return true;
-    await stripe.subscriptions.update(id, {
-      items: [item ? { id: item.id, quantity } : { price: plan.seatPriceId!, quantity }],
-      proration_behavior: plan.prorationBehavior ?? "create_prorations",
-    });
+  async function setQuantity(
+    id: string,
+    planName: string,
+    plans: readonly SeatPlan[],
+    quantity: number,
+  ): Promise<boolean> {
+    const subscription = await stripe.subscriptions.retrieve(id, {}, callOptions);
+    if (!currentStatuses.includes(subscription.status)) return false;
+    const { data, has_more } = subscription.items;
+    const all = { subscription: id, limit: 100 };
+    const items = has_more ? (await stripe.subscriptionItems.list(all, callOptions)).data : data;
+
+    const plan = findPlan(planName, items, plans);
+    const seatItems = items.filter(({ price }) => plans.some((p) => p.seatPriceId === price.id));
+    const kept = seatItems.find(({ price }) => price.id === plan?.seatPriceId) ?? seatItems[0];
+    if (!kept && !plan?.seatPriceId) return false;
+
+    const changes: Stripe.SubscriptionUpdateParams.Item[] = seatItems
+      .filter((item) => item !== kept)
+      .map((item) => ({ id: item.id, deleted: true }));
+    if (kept && kept.quantity !== quantity) changes.push({ id: kept.id, quantity });
+    if (!kept && plan?.seatPriceId) changes.push({ price: plan.seatPriceId, quantity });
+    const update: Stripe.SubscriptionUpdateParams = {
+      ...(changes.length > 0 && {
+        items: changes,
+        proration_behavior: plan?.prorationBehavior ?? "create_prorations",
+      }),
+      ...endOrResume(subscription, quantity),
+    };
+    if (Object.keys(update).length > 0) await stripe.subscriptions.update(id, update, callOptions);
     return true;
   }
 
-  async function setSeats({ id }: Subscription, seats: number): Promise<void> {
-    await adapter.update({
-      model: "subscription",
-      where: [{ field: "id", value: id }],
-      update: { seats },
+  /** Nobody waits longer than the limit, and a failure that nobody waits for is logged. */
+  async function withinLimit(organizationId: string, work: Promise<void>): Promise<void> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const limit = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        work.catch((error) => logger?.error("Seats were not synced:", organizationId, error));
+        reject(new Error(`The sync of seats takes longer than ${timeLimit} ms, and goes on`));
+      }, timeLimit);
     });
+    await Promise.race([work, limit]).finally(() => clearTimeout(timer));
   }
 }
 
-const currentStatuses = ["active", "trialing"];
+/** Any Better Auth context is one, whatever its options are. */
+export interface SeatSyncContext {
+  readonly adapter: Pick<AuthContext["adapter"], "count" | "findMany" | "update">;
+  readonly logger?: { error(message: string, ...details: unknown[]): unknown } | undefined;
+}
+
+interface Subscription {
+  id: string;
+  plan: string;
+  referenceId: string;
+  stripeSubscriptionId: string | null;
+}
+
+/** Those in which seats are paid for. */
+const currentStatuses: readonly string[] = ["active", "trialing"];
+const otherStatuses: readonly string[] = ["incomplete", "past_due", "unpaid", "paused"];
+const noMembers = "No members are left.";
+
+/** The plan that Stripe's items say; of several, and if there is none, the one that the row says. */
+function findPlan(name: string, items: Stripe.SubscriptionItem[], plans: readonly SeatPlan[]) {
+  const isSold = (plan: SeatPlan) =>
+    items.some(
+      ({ price }) =>
+        [plan.priceId, plan.annualDiscountPriceId].includes(price.id) ||
+        (price.lookup_key &&
+          [plan.lookupKey, plan.annualDiscountLookupKey].includes(price.lookup_key)),
+    );
+  const isNamed = (plan: SeatPlan) => plan.name.toLowerCase() === name.toLowerCase();
+  const sold = plans.filter(isSold);
+  return sold.find(isNamed) ?? sold[0] ?? plans.find(isNamed);
+}
+
+/** Ends a subscription that has no members, and only resumes one that was ended for this reason. */
+function endOrResume(
+  { cancel_at, cancel_at_period_end, cancellation_details }: Stripe.Subscription,
+  members: number,
+): Stripe.SubscriptionUpdateParams {
+  const ends = cancel_at_period_end || cancel_at !== null;
+  if (members === 0 && !ends) {
+    return { cancel_at_period_end: true, cancellation_details: { comment: noMembers } };
+  }
+  if (members > 0 && cancel_at_period_end && cancellation_details?.comment === noMembers) {
+    return { cancel_at_period_end: false, cancellation_details: { comment: "" } };
+  }
+  return {};
+}
+
+function findObstacle({ tables }: AuthContext, { organization, plans }: SeatSyncOptions) {
+  if (!organization?.enabled) return "its option organization: { enabled: true } is missing";
+  if (!tables["member"]) return "there are no members without the organization plugin";
+  // A function may return others later.
+  if (typeof plans === "function" || plans.some((plan) => plan.seatPriceId)) return undefined;
+  return "none of its plans has a seatPriceId";
+}
+
+/** Of two plugins with the same table, the later one has the say about its names. */
+function keepNames({ tables, options }: AuthContext): void {
+  const table = tables["subscription"];
+  for (const { id, schema } of options.plugins ?? []) {
+    const named = schema?.["subscription"];
+    const keeps =
+      (!named?.modelName || named.modelName === table?.modelName) &&
+      Object.entries(named?.fields ?? {}).every(
+        ([field, { fieldName }]) => !fieldName || fieldName === table?.fields[field]?.fieldName,
+      );
+    if (!keeps)
+      throw new Error(`seatSync() has to come before ${id}(), whose names it would reset`);
+  }
+}
 
 /**
  * While a run for a key is under way, at most one more waits for it to end. Whoever comes meanwhile

@@ -1,7 +1,7 @@
-import { getBus } from "@kernia/events";
-import type { BetterAuthPlugin } from "better-auth";
-import { createAuthEndpoint, sessionMiddleware } from "better-auth/api";
-import * as z from "zod";
+import { stripe, type StripeOptions, type SubscriptionOptions } from "@better-auth/stripe";
+import { getBus, type AuthContext } from "@kernia/events";
+import { teamPlan } from "../harness/plans";
+import { webhookSecret } from "../harness/stripe-server";
 
 declare global {
   interface KerniaEvents {
@@ -13,43 +13,37 @@ declare global {
   }
 }
 
-/** Stands in for a checkout: writes the row of a subscription that was paid, and says so. */
-export function checkout() {
-  return {
-    id: "checkout",
-    endpoints: {
-      checkout: createAuthEndpoint(
-        "/checkout",
-        {
-          method: "POST",
-          use: [sessionMiddleware],
-          body: z.object({
-            organizationId: z.string(),
-            plan: z.string(),
-            seats: z.number(),
-            stripeSubscriptionId: z.string(),
-          }),
-        },
-        async (ctx) => {
-          const { organizationId, plan, seats, stripeSubscriptionId } = ctx.body;
-          const subscription = await ctx.context.adapter.create({
-            model: "subscription",
-            data: {
-              referenceId: organizationId,
-              plan,
-              seats,
-              stripeSubscriptionId,
-              status: "active",
-            },
-          });
-          await getBus(ctx.context).emit("billing.subscription.started", {
-            organizationId,
-            plan,
-            seats,
-          });
-          return ctx.json(subscription);
-        },
-      ),
+export interface CheckoutOptions {
+  stripeClient: StripeOptions["stripeClient"];
+  plans?: SubscriptionOptions["plans"];
+  schema?: StripeOptions["schema"];
+  /** The context of the auth that this becomes a part of. */
+  context: () => Promise<AuthContext>;
+}
+
+/** Better Auth's Stripe plugin; its callbacks emit what Stripe says. */
+export function checkout({ stripeClient, plans = [teamPlan], schema, context }: CheckoutOptions) {
+  async function recountSeats({ subscription }: { subscription: { referenceId: string } }) {
+    const organizationId = subscription.referenceId;
+    await getBus(await context()).emit("billing.subscription.changed", { organizationId });
+  }
+  return stripe({
+    stripeClient,
+    stripeWebhookSecret: webhookSecret,
+    schema,
+    organization: { enabled: true },
+    subscription: {
+      enabled: true,
+      plans,
+      authorizeReference: async () => true,
+      async onSubscriptionComplete({ subscription }) {
+        const { referenceId: organizationId, plan, seats = 1 } = subscription;
+        const started = { organizationId, plan, seats };
+        await getBus(await context()).emit("billing.subscription.started", started);
+        await recountSeats({ subscription });
+      },
+      onSubscriptionCreated: recountSeats,
+      onSubscriptionUpdate: recountSeats,
     },
-  } satisfies BetterAuthPlugin;
+  });
 }
