@@ -270,7 +270,7 @@ function sortedId(index: number): string {
   return index.toString(16).padStart(8, "0") + randomUUID().slice(8);
 }
 
-type Report = (...message: unknown[]) => Promise<void>;
+type Report = (message: string, ...details: unknown[]) => Promise<void>;
 
 const pollingSecondsOfQueues = 2;
 
@@ -456,8 +456,11 @@ export function startRelay({
     try {
       await client.connect();
       await client.query("listen event_outbox");
+      let limit = batchSize;
       while (!signal.aborted) {
-        const moved = await within(batchSeconds, moveEvents(client), "a batch of the outbox");
+        const moved = await within(batchSeconds, moveEvents(client, limit), "a batch of the outbox");
+        // Where few fit into a batch, it takes long to measure many.
+        limit = moved === 0 ? batchSize : Math.min(2 * moved, batchSize);
         if (moved === 0 && !signal.aborted) await bell.wait(pollingSeconds);
       }
     } finally {
@@ -467,9 +470,9 @@ export function startRelay({
   }
 
   /** Returns how many there were. */
-  async function moveEvents(client: pg.Client): Promise<number> {
+  async function moveEvents(client: pg.Client, limit: number): Promise<number> {
     await client.query("begin");
-    const { rows } = await client.query<OutboxEvent>(takeEvents, [batchSize, batchBytes]);
+    const { rows } = await client.query<OutboxEvent>(takeEvents, [limit, batchBytes]);
     if (rows.length > 0) await forward(rows, client);
     // PostgreSQL answers the commit of a failed transaction with a rollback, and no error.
     const { command } = await client.query("commit");
@@ -499,9 +502,9 @@ async function inTransaction<Result>(
 
 /** A logger that throws or rejects stops nothing. */
 function reportTo(logger: Logger): Report {
-  return async (...message) => {
+  return async (message, ...details) => {
     try {
-      await logger.error(...message);
+      await logger.error(message, ...details);
     } catch {
       // There is nobody left to tell.
     }
