@@ -44,6 +44,8 @@
 
 -- One statement, so that all of it is there or nothing.
 do $install$
+declare
+  timeout text := current_setting('lock_timeout');
 begin
   -- One installation after the other.
   perform pg_advisory_xact_lock(hashtext('event_outbox'));
@@ -115,8 +117,26 @@ begin
   -- Or a role that may create a table of its own could attach them to it, and add false events.
   revoke execute on function public.event_outbox_member, public.event_outbox_user from public;
 
-  -- Only those that are missing, so that running this again locks no table. The one of "user" is
-  -- deferred to the commit, for the memberships of a user may be deleted after the user.
+  -- Only the triggers that are missing, so that running this again locks no table. Both tables at once or
+  -- none, and giving up before PostgreSQL would look for a deadlock, so that no change becomes its victim.
+  if (
+    select count(*) < 2 from pg_trigger
+    where tgrelid = 'public."user"'::regclass and tgname = 'event_outbox_user'
+      or tgrelid = 'public.member'::regclass and tgname = 'event_outbox_member'
+  ) then
+    perform set_config('lock_timeout', '200ms', true);
+    loop
+      begin
+        lock table public."user", public.member in share row exclusive mode;
+        exit;
+      exception when lock_not_available then
+        perform pg_sleep(0.2);
+      end;
+    end loop;
+    perform set_config('lock_timeout', timeout, true);
+  end if;
+
+  -- Deferred to the commit, for the memberships of a user may be deleted after the user.
   if not exists (
     select from pg_trigger where tgrelid = 'public."user"'::regclass and tgname = 'event_outbox_user'
   ) then
