@@ -266,18 +266,21 @@ describe("a handler that fails", () => {
     expect(logged).toEqual([failure, failure]);
   });
 
-  test.each([1, 3])("does not hold up the others, with a concurrency of %s", async (concurrency) => {
-    const seen: string[] = [];
-    const failsOnce = ({ userId }: { userId: string }) => {
-      seen.push(userId);
-      if (userId === "user_1" && seen.length <= 3) throw new Error("not yet");
-    };
-    await addMemberEvents(pool, 3);
-    await start({ one: { [added]: failsOnce } }, { concurrency });
-    await done();
-    expect(seen.slice(0, 3).sort()).toEqual(users(3));
-    expect(seen.slice(3)).toEqual(["user_1"]);
-  });
+  test.each([1, 3])(
+    "does not hold up the others, with a concurrency of %s",
+    async (concurrency) => {
+      const seen: string[] = [];
+      const failsOnce = ({ userId }: { userId: string }) => {
+        seen.push(userId);
+        if (userId === "user_1" && seen.length <= 3) throw new Error("not yet");
+      };
+      await addMemberEvents(pool, 3);
+      await start({ one: { [added]: failsOnce } }, { concurrency });
+      await done();
+      expect(seen.slice(0, 3).sort()).toEqual(users(3));
+      expect(seen.slice(3)).toEqual(["user_1"]);
+    },
+  );
 
   test("to end is tried again once its time is up, and it alone", async () => {
     const seen: string[] = [];

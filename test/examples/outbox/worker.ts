@@ -257,7 +257,11 @@ async function insertJobs(
   // No one type fits the two orders of its parameters.
   const insert = boss.insert.bind(boss) as (...args: unknown[]) => Promise<unknown>;
   const isVersion10 = "archive" in boss;
-  if (isVersion10) await insert(jobs.map((job) => ({ ...job, name: queue })), { db });
+  if (isVersion10)
+    await insert(
+      jobs.map((job) => ({ ...job, name: queue })),
+      { db },
+    );
   else await insert(queue, jobs, { db });
   // A queue that was deleted meanwhile takes nothing, and pg-boss 10 says nothing.
   if (added !== jobs.length) {
@@ -458,7 +462,11 @@ export function startRelay({
       await client.query("listen event_outbox");
       let limit = batchSize;
       while (!signal.aborted) {
-        const moved = await within(batchSeconds, moveEvents(client, limit), "a batch of the outbox");
+        const moved = await within(
+          batchSeconds,
+          moveEvents(client, limit),
+          "a batch of the outbox",
+        );
         // Where few fit into a batch, it takes long to measure many.
         limit = moved === 0 ? batchSize : Math.min(2 * moved, batchSize);
         if (moved === 0 && !signal.aborted) await bell.wait(pollingSeconds);
