@@ -8,8 +8,10 @@ import { Deferred } from "../../app/harness/deferred";
 import {
   addMemberEvents,
   createOutboxDatabase,
+  findFailedJobs,
   memberEvent,
   untilAllDone,
+  watchOutbox,
 } from "../../app/harness/outbox";
 import { retryFailed, startWorker, type EventJob, type Queues, type WorkerOptions } from "./worker";
 
@@ -326,13 +328,7 @@ test("a job whose end cannot be recorded is logged, and runs again", async () =>
 });
 
 describe("what is left of a job", () => {
-  const findFailed = async () => {
-    const { rows } = await pool.query(`
-      select name, data->>'id' as id, data->>'event' as event, data->'payload' as payload
-      from pgboss.job where name like '%.failed' order by created_on
-    `);
-    return rows;
-  };
+  const findFailed = async () => (await pool.query(findFailedJobs)).rows;
 
   /** As it is after so many days, in which the maintenance of pg-boss ran with its defaults. */
   async function afterDays(days: number, boss: PgBoss): Promise<void> {
@@ -407,20 +403,16 @@ describe("what is left of a job", () => {
 
   test("and how long things have been waiting can be asked, for each queue", async () => {
     const watch = async () => {
-      const { rows } = await pool.query(`
-        select 'event_outbox' as name, count(*), now() - min(created_at) as oldest from event_outbox
-        union all
-        select name, count(job.id), now() - min(job.created_on)
-        from pgboss.queue left join pgboss.job using (name)
-        where job.state < 'completed' or job.id is null
-        group by name
-      `);
+      const { rows } = await pool.query(watchOutbox);
       return new Map(rows.map(({ name, ...row }) => [name, row]));
     };
     const fails = () => {
       throw new Error("out of order");
     };
-    const { stop } = await start({ bad: { [added]: fails }, good: {} }, { retryLimit: 0 });
+    const { stop } = await start(
+      { bad: { [added]: fails }, good: { [added]: () => {} } },
+      { retryLimit: 0 },
+    );
     await addMemberEvents(pool, 2);
     await vi.waitFor(async () => expect(await findFailed()).toHaveLength(2), 10_000);
     await stop();
