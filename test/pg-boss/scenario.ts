@@ -66,7 +66,7 @@ async function retriesAndFailures(defer: Defer): Promise<void> {
   };
   const { boss, stop } = await start(queues, { retryLimit: 2 });
   const failed = async () =>
-    (await pool.query(findFailedJobs)).rows.map(({ id, output }) => [id, output.message]);
+    (await pool.query(findFailedJobs)).rows.map(({ id, error }) => [id, error]);
   await addMemberEvents(pool, 1);
   await until(async () => (await failed()).length === 1);
   equal(ran, Array(3).fill(ran[0]), "is tried three times, as the same job");
@@ -112,9 +112,9 @@ async function throughput(defer: Defer): Promise<void> {
   await (await start(queues)).stop();
   const rates: string[] = [];
   for (const count of [1_000, 10_000, 100_000]) {
+    const { stop } = await start({ idle: {} });
     await addMemberEvents(pool, count);
     const begin = performance.now();
-    const { stop } = await start({ idle: {} });
     await until(async () => (await rowsIn(pool, "event_outbox")) === 0);
     rates.push(`${Math.round(count / ((performance.now() - begin) / 1_000))} at ${count}`);
     await stop();

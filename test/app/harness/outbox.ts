@@ -65,7 +65,8 @@ export async function addMemberEvents(pool: pg.Pool, count: number): Promise<voi
 
 /** Failed jobs, as pg-boss keeps them for `startWorker`. */
 export const findFailedJobs = `
-  select name, data->>'id' as id, data->>'event' as event, data->'payload' as payload, output
+  select name, data->>'id' as id, data->>'event' as event, data->'payload' as payload,
+    coalesce(output, to_jsonb(job)->'source_output')->>'message' as error
   from pgboss.job where name like '%.failed' and state < 'active'
   order by created_on`;
 

