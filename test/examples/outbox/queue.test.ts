@@ -186,7 +186,12 @@ describe("two teams with a worker each", () => {
     await start(noting("theirs", theirs));
     const old = await start({ ours: { [added]: () => {}, "user.deleted": deleted } });
     await old.stop();
-    await start({ ours: { "user.deleted": deleted } });
+    const { stop } = await start({
+      ours: { "user.deleted": deleted },
+      unwanted: { [added]: () => {} },
+    });
+    await stop();
+    await start({ ours: { "user.deleted": deleted }, unwanted: {} });
     await addMemberEvents(pool, 3);
     await publish("user.deleted", { userId: "u", action: "deleted" });
     await done();
@@ -379,7 +384,8 @@ describe("what is left of a job", () => {
     broken = false;
     ran.length = 0;
     const ids = [failed[0].id];
-    expect(await retryFailed({ databaseUrl, boss, queue: "one", ids })).toBe(1);
+    const count = await retryFailed({ databaseUrl, boss, queue: "one", ids });
+    expect(count).toBe(1);
     expect(await retryFailed({ databaseUrl, boss, queue: "one" })).toBe(1);
     await done();
     expect(ran.map(({ id }) => id).sort()).toEqual(failed.map(({ id }) => id).sort());
