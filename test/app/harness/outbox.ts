@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Events } from "@kernia/events";
 import type { BetterAuthPlugin } from "better-auth";
 import { getMigrations } from "better-auth/db/migration";
 import type pg from "pg";
@@ -44,6 +45,41 @@ export async function takeEvents(pool: pg.Pool): Promise<[string, unknown][]> {
     with taken as (delete from event_outbox returning *) select * from taken order by id`);
   return rows.map(({ event, payload }) => [event, payload]);
 }
+
+export const memberEvent = (userId: string): Events["organization.member.added"] => ({
+  organizationId: "org_1",
+  userId,
+  role: "member",
+  action: "added",
+});
+
+/** Adds so many events, of `user_1` and so on, by one statement. */
+export async function addMemberEvents(pool: pg.Pool, count: number): Promise<void> {
+  await pool.query(
+    `insert into event_outbox (event, payload)
+    select 'organization.member.added', $1::jsonb || jsonb_build_object('userId', 'user_' || n)
+    from generate_series(1, $2::int) n`,
+    [JSON.stringify(memberEvent("")), count],
+  );
+}
+
+/** Failed jobs, as pg-boss keeps them for `startWorker`. */
+export const findFailedJobs = `
+  select name, data->>'id' as id, data->>'event' as event, data->'payload' as payload,
+    coalesce(output, to_jsonb(job)->'source_output')->>'message' as error
+  from pgboss.job where name like '%.failed' and state < 'active'
+  order by created_on
+`;
+
+/** How many are waiting in the outbox and in each queue, failed ones too, and for how long. */
+export const watchOutbox = `
+  select 'event_outbox' as name, count(*), now() - min(created_at) as oldest from event_outbox
+  union all
+  select queue.name, count(job.id), now() - min(job.created_on)
+  from pgboss.queue
+  left join pgboss.job on job.name = queue.name and job.state < 'completed'
+  group by queue.name
+`;
 
 /** Waits until nothing is left in the outbox and in the queues, but no longer than a minute. */
 export async function untilAllDone(pool: pg.Pool): Promise<void> {

@@ -1,5 +1,6 @@
-// Needs Node 20, `pg` 8 and, in the same database as the outbox, pg-boss 10, 11 or 12; the last two need
-// Node 22. Needs no Better Auth: a worker may be a process that knows nothing of it.
+// Needs no Better Auth: a worker may be a process that knows nothing of it. Needs Node 20, `pg` 8 and, in
+// the same database as the outbox, pg-boss 10, 11 or 12; the last two need Node 22.12.
+
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Events, Logger } from "@kernia/events";
@@ -257,7 +258,11 @@ async function insertJobs(
   // No one type fits the two orders of its parameters.
   const insert = boss.insert.bind(boss) as (...args: unknown[]) => Promise<unknown>;
   const isVersion10 = "archive" in boss;
-  if (isVersion10) await insert(jobs.map((job) => ({ ...job, name: queue })), { db });
+  if (isVersion10)
+    await insert(
+      jobs.map((job) => ({ ...job, name: queue })),
+      { db },
+    );
   else await insert(queue, jobs, { db });
   // A queue that was deleted meanwhile takes nothing, and pg-boss 10 says nothing.
   if (added !== jobs.length) {
@@ -270,7 +275,7 @@ function sortedId(index: number): string {
   return index.toString(16).padStart(8, "0") + randomUUID().slice(8);
 }
 
-type Report = (...message: unknown[]) => Promise<void>;
+type Report = (message: string, ...details: unknown[]) => Promise<void>;
 
 const pollingSecondsOfQueues = 2;
 
@@ -284,13 +289,13 @@ function work(
 ): Stoppable & { wake(): void } {
   const bell = createBell();
   const running = new Set<Promise<void>>();
-  let stopping = false;
+  const stopping = new AbortController();
   const stopped = run();
 
   return {
     wake: bell.ring,
     async stop() {
-      stopping = true;
+      stopping.abort();
       bell.ring();
       await stopped;
       await Promise.all(running);
@@ -298,7 +303,7 @@ function work(
   };
 
   async function run(): Promise<void> {
-    while (!stopping) {
+    while (!stopping.signal.aborted) {
       const free = concurrency - running.size;
       const jobs = free > 0 ? await fetchJobs(free) : [];
       for (const job of jobs) {
@@ -375,7 +380,7 @@ export interface RelayOptions {
   onForwarded?(): void;
   /** Receives every failure. The global `console` by default. */
   logger?: Logger;
-  /** How many events are moved at a time. */
+  /** How many events are moved at a time, at most. */
   batchSize?: number;
   /** How many bytes their payloads may have together. An event that has more is moved alone. */
   batchBytes?: number;
@@ -400,6 +405,8 @@ const takeEvents = `
   )
   select * from taken order by id`;
 
+/** Where events are few, and where their size is not known yet. */
+const firstBatchSize = 100;
 /** How long to wait after a failure. */
 const retryMilliseconds = 1_000;
 const connectionSeconds = 5;
@@ -410,7 +417,7 @@ export function startRelay({
   forward,
   onForwarded = () => {},
   logger = console,
-  batchSize = 100,
+  batchSize = 1_000,
   batchBytes = 8 * 2 ** 20,
   batchSeconds = 60,
   pollingSeconds = 5,
@@ -456,8 +463,16 @@ export function startRelay({
     try {
       await client.connect();
       await client.query("listen event_outbox");
+      const firstLimit = Math.min(firstBatchSize, batchSize);
+      let limit = firstLimit;
       while (!signal.aborted) {
-        const moved = await within(batchSeconds, moveEvents(client), "a batch of the outbox");
+        const moved = await within(
+          batchSeconds,
+          moveEvents(client, limit),
+          "a batch of the outbox",
+        );
+        // Where few fit into a batch, it takes long to measure many.
+        limit = moved === 0 ? firstLimit : Math.min(2 * moved, batchSize);
         if (moved === 0 && !signal.aborted) await bell.wait(pollingSeconds);
       }
     } finally {
@@ -467,9 +482,9 @@ export function startRelay({
   }
 
   /** Returns how many there were. */
-  async function moveEvents(client: pg.Client): Promise<number> {
+  async function moveEvents(client: pg.Client, limit: number): Promise<number> {
     await client.query("begin");
-    const { rows } = await client.query<OutboxEvent>(takeEvents, [batchSize, batchBytes]);
+    const { rows } = await client.query<OutboxEvent>(takeEvents, [limit, batchBytes]);
     if (rows.length > 0) await forward(rows, client);
     // PostgreSQL answers the commit of a failed transaction with a rollback, and no error.
     const { command } = await client.query("commit");
@@ -499,9 +514,9 @@ async function inTransaction<Result>(
 
 /** A logger that throws or rejects stops nothing. */
 function reportTo(logger: Logger): Report {
-  return async (...message) => {
+  return async (message, ...details) => {
     try {
-      await logger.error(...message);
+      await logger.error(message, ...details);
     } catch {
       // There is nobody left to tell.
     }
