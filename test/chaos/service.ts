@@ -25,7 +25,8 @@ export class Service {
   /** Returns once it is ready. */
   static async start(options: ServiceOptions): Promise<Service> {
     const service = new Service(options);
-    await service.#startOnce();
+    // Two that create the same queue at once may be in each other's way.
+    await service.#startOnce().catch(() => service.#startOnce());
     void service.#keepRunning();
     return service;
   }
@@ -51,7 +52,7 @@ export class Service {
     const child = await startChild<ChildMessage>(module, {
       env: { ...env, PORT: port },
       defer,
-      hear: ({ kind, text = "" }) => kind === "error" && onError(text),
+      hear: ({ kind, text = "" }) => kind === "error" && onError(`${env["TEAM"]} ${text}`),
     });
     this.url = child.ready.url ?? "";
     this.#child = child;
