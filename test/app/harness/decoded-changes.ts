@@ -19,7 +19,8 @@ export interface Transaction {
 }
 
 const publication = "decoded_changes";
-const slot = "decoded_changes";
+/** Its name has to be the server's only one. */
+const slot = "'decoded_changes_' || md5(current_database())";
 const mostChangesAtATime = 20_000;
 
 /**
@@ -32,7 +33,7 @@ export async function startDecoding(pool: pg.Pool, tables: readonly string[] = [
   // Without it, the old row has only its key.
   for (const name of names) await pool.query(`alter table ${name} replica identity full`);
   await pool.query(`create publication ${publication} for table ${names.join(", ")}`);
-  await pool.query("select pg_create_logical_replication_slot($1, 'pgoutput')", [slot]);
+  await pool.query(`select pg_create_logical_replication_slot(${slot}, 'pgoutput')`);
 
   return {
     /**
@@ -54,9 +55,9 @@ export async function startDecoding(pool: pg.Pool, tables: readonly string[] = [
   async function take(): Promise<Buffer[]> {
     const { rows } = await pool.query<{ data: Buffer }>(
       `select data from pg_logical_slot_get_binary_changes(
-        $1, null, $2, 'proto_version', '1', 'publication_names', $3
+        ${slot}, null, $1, 'proto_version', '1', 'publication_names', $2
       )`,
-      [slot, mostChangesAtATime, publication],
+      [mostChangesAtATime, publication],
     );
     return rows.map(({ data }) => data);
   }

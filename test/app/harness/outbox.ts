@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Events } from "@kernia/events";
 import type { BetterAuthPlugin } from "better-auth";
 import { getMigrations } from "better-auth/db/migration";
 import type pg from "pg";
@@ -43,6 +44,23 @@ export async function takeEvents(pool: pg.Pool): Promise<[string, unknown][]> {
   const { rows } = await pool.query(`
     with taken as (delete from event_outbox returning *) select * from taken order by id`);
   return rows.map(({ event, payload }) => [event, payload]);
+}
+
+export const memberEvent = (userId: string): Events["organization.member.added"] => ({
+  organizationId: "org_1",
+  userId,
+  role: "member",
+  action: "added",
+});
+
+/** Adds so many events, of `user_1` and so on, by one statement. */
+export async function addMemberEvents(pool: pg.Pool, count: number): Promise<void> {
+  await pool.query(
+    `insert into event_outbox (event, payload)
+    select 'organization.member.added', $1::jsonb || jsonb_build_object('userId', 'user_' || n)
+    from generate_series(1, $2::int) n`,
+    [JSON.stringify(memberEvent("")), count],
+  );
 }
 
 /** Waits until nothing is left in the outbox and in the queues, but no longer than a minute. */

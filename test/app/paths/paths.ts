@@ -3,7 +3,7 @@ import { getCurrentAdapter, runWithTransaction } from "@better-auth/core/context
 import type { Where } from "better-auth";
 import { APIError } from "better-auth/api";
 import { accept, createOrganization, invite, must, password, type Person } from "../harness/people";
-import { scimToken, type Member, type PathServer } from "./server";
+import { scimToken, type Member, type Server } from "./server";
 
 /** One way in which members come, change and go, or users are deleted, or in which that fails. */
 export interface Path {
@@ -13,7 +13,7 @@ export interface Path {
   /** Cannot be taken where the adapter has no transactions. */
   readonly needsTransactions?: true;
   /** Brings about what has to be there before; what it returns makes the change. */
-  prepare(server: PathServer): Promise<() => Promise<unknown>>;
+  prepare(server: Server): Promise<() => Promise<unknown>>;
 }
 
 const path = (name: string, prepare: Path["prepare"]): Path => ({ name, prepare });
@@ -23,7 +23,8 @@ const pathInSteps = (name: string, prepare: Path["prepare"]): Path => ({
   prepare,
 });
 
-const failed = async (answer: Promise<unknown>) => answer.catch(() => {});
+const failed = async (answer: Promise<unknown>) =>
+  answer.catch((error: unknown) => ({ failedWith: error }));
 const twice = <Answer>(change: () => Promise<Answer>) => Promise.all([change(), change()]);
 const byId = (id: string): Where[] => [{ field: "id", value: id }];
 const veto = () => {
@@ -909,7 +910,7 @@ export const paths: readonly Path[] = [
 ];
 
 /** Returns somebody with a membership, and the link that deletes the account. */
-async function confirmation({ url, context, join, organization }: PathServer) {
+async function confirmation({ url, context, join, organization }: Server) {
   const bob = await join(await organization());
   const token = randomUUID();
   await context.internalAdapter.createVerificationValue({
@@ -920,14 +921,14 @@ async function confirmation({ url, context, join, organization }: PathServer) {
   return [bob, `${url}/api/auth/delete-user/callback?token=${token}`] as const;
 }
 
-async function anonymousMember({ client, join, organization }: PathServer): Promise<Member> {
+async function anonymousMember({ client, join, organization }: Server): Promise<Member> {
   const browser = client();
   const { body } = must(await browser.post("/sign-in/anonymous"));
   const { id: userId, name, email } = body.user;
   return join(await organization(), "member", { name, email, userId, client: browser });
 }
 
-async function signInBySso({ client, url }: PathServer, providerId: string, email: string) {
+async function signInBySso({ client, url }: Server, providerId: string, email: string) {
   const browser = client();
   const { body } = must(
     await browser.post("/sign-in/sso", { providerId, callbackURL: `${url}/welcome` }),
@@ -935,7 +936,7 @@ async function signInBySso({ client, url }: PathServer, providerId: string, emai
   return () => comeBack(browser, `${url}/api/auth/sso/callback/${providerId}`, body.url, email);
 }
 
-async function signInByGitlab({ client, url }: PathServer, email: string) {
+async function signInByGitlab({ client, url }: Server, email: string) {
   const browser = client();
   const { body } = must(
     await browser.post("/sign-in/social", { provider: "gitlab", callbackURL: `${url}/welcome` }),
@@ -957,7 +958,7 @@ async function comeBack(
 }
 
 async function scim(
-  { client }: PathServer,
+  { client }: Server,
   method: string,
   route: string,
   body: object = {},

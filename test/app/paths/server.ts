@@ -4,27 +4,28 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { scim } from "@better-auth/scim";
 import { sso } from "@better-auth/sso";
-import { betterAuth, type AuthContext, type BetterAuthPlugin } from "better-auth";
-import { getMigrations } from "better-auth/db/migration";
+import {
+  betterAuth,
+  type AuthContext,
+  type BetterAuthOptions,
+  type BetterAuthPlugin,
+} from "better-auth";
 import { toNodeHandler } from "better-auth/node";
 import { admin, anonymous, organization } from "better-auth/plugins";
-import { Kysely, PostgresDialect } from "kysely";
 import type { Defer } from "../harness/deferred";
 import { Client } from "../harness/client";
 import { createOrganization, signUp, type Person } from "../harness/people";
-import { createDatabase, createPool, startPostgres } from "../harness/postgres";
+import type { Database } from "./database";
 import { startIdentityProvider } from "./identity-provider";
+import { openPostgres, type PostgresOptions } from "./postgres";
 
-export interface PathServerOptions {
+export interface ServerOptions {
   /** What is to be tested; the official plugins come after them, or before them. */
   plugins?: BetterAuthPlugin[];
   pluginsFirst?: boolean;
-  databaseUrl?: string;
-  /** As an adapter without transactions has it. */
-  withoutTransactions?: boolean;
-  connections?: number;
-  serialIds?: boolean;
 }
+
+export interface PathServerOptions extends ServerOptions, PostgresOptions {}
 
 /** What the app's own hooks answer; each path has it to itself. */
 export interface Hooks {
@@ -39,40 +40,30 @@ export interface Hooks {
   provision?: () => void;
 }
 
+/** On any database. */
+export type Server = Awaited<ReturnType<typeof startServer>>;
+/** On PostgreSQL. */
 export type PathServer = Awaited<ReturnType<typeof startPathServer>>;
 
 export const scimToken = "a-token-on-loopback";
 
+/** The server on a PostgreSQL of its own. */
+export async function startPathServer(defer: Defer, options: PathServerOptions = {}) {
+  const { url, pool, queries, ...database } = await openPostgres(defer, options);
+  const server = await startServer(defer, database, options);
+  return { ...server, databaseUrl: url, outside: pool, queries };
+}
+
 /** Better Auth with all official plugins that change members or delete users, behind real HTTP. */
-export async function startPathServer(
+export async function startServer(
   defer: Defer,
-  {
-    plugins = [],
-    pluginsFirst = false,
-    databaseUrl,
-    withoutTransactions = false,
-    connections = 10,
-    serialIds = false,
-  }: PathServerOptions = {},
+  database: Database,
+  { plugins = [], pluginsFirst = false }: ServerOptions = {},
 ) {
-  const database = databaseUrl ?? (await createDatabase(await startPostgres(defer), defer));
-  const pool = createPool(database, { max: connections });
-  defer(() => pool.end());
-  const queries: string[] = [];
-  pool.on("connect", (client) => {
-    const { query } = client;
-    client.query = (...call: unknown[]) => {
-      const [statement] = call as [string | { text: string }];
-      queries.push(typeof statement === "string" ? statement : statement.text);
-      return Reflect.apply(query, client, call);
-    };
-  });
-  /** On connections of its own, so that it sees what others see. */
-  const outside = createPool(database, { max: 4 });
-  defer(() => outside.end());
   const identityProvider = await startIdentityProvider(defer);
   const hooks: Hooks = {};
   const hooksRun: string[] = [];
+  const errors: unknown[] = [];
   const ran = <Answer>(name: string, hook?: () => Answer) => {
     hooksRun.push(name);
     return hook?.();
@@ -143,15 +134,14 @@ export async function startPathServer(
         getRole: async ({ user }) => (user.email.startsWith("admin") ? "admin" : "member"),
       },
     }),
-    ...(withoutTransactions ? [] : [directory]),
+    // It demands them.
+    ...(database.transactions ? [directory] : []),
     // Their own types do not allow for `exactOptionalPropertyTypes`.
   ] as unknown as BetterAuthPlugin[];
 
-  const kysely = new Kysely<unknown>({ dialect: new PostgresDialect({ pool }) });
-  const auth = betterAuth({
+  const options = {
     baseURL: url,
     secret: "a secret for the tests on loopback, and for nothing else",
-    database: withoutTransactions ? { db: kysely, type: "postgres", transaction: false } : pool,
     emailAndPassword: {
       enabled: true,
       // The real one is slow on purpose, and this is about something else.
@@ -176,14 +166,15 @@ export async function startPathServer(
     },
     advanced: {
       ipAddress: { ipAddressHeaders: ["x-forwarded-for"] },
-      ...(serialIds && { database: { generateId: "serial" as const } }),
+      ...(database.serialIds && { database: { generateId: "serial" as const } }),
     },
     rateLimit: { enabled: false },
     telemetry: { enabled: false },
     logger: { disabled: true },
+    onAPIError: { onError: (error: unknown) => void errors.push(error) },
     plugins: pluginsFirst ? [...plugins, ...official] : [...official, ...plugins],
-  });
-  await (await getMigrations(auth.options)).runMigrations();
+  } satisfies BetterAuthOptions;
+  const auth = betterAuth({ ...options, database: await database.connect(options) });
   const handle = toNodeHandler(auth);
   defer(async () => {
     server.closeAllConnections();
@@ -196,22 +187,31 @@ export async function startPathServer(
 
   const ada = await signUp(url, "Ada");
   const root = await signUp(url, "Root");
-  await outside.query(`update "user" set role = 'admin' where id = $1`, [root.userId]);
+  await adapter.update({
+    model: "user",
+    where: [{ field: "id", value: root.userId }],
+    update: { role: "admin" },
+  });
   scimOrganization.id = await createOrganization(ada, "directory");
+
+  const insert = (table: string, count: number, row: (index: number) => Record<string, unknown>) =>
+    database.outside.insert(
+      table,
+      Array.from({ length: count }, (_, index) => row(index)),
+    );
 
   return {
     url,
-    databaseUrl: database,
+    database,
     auth: auth as unknown as ServerSide,
     context,
     adapter,
-    outside,
     identityProvider,
     hooks,
     /** The names of the app's organization hooks that ran. */
     hooksRun,
-    /** The statements that were sent to PostgreSQL. */
-    queries,
+    /** What requests failed with, other than by an answer meant so. */
+    errors,
     /** Owns the organizations. */
     ada,
     /** May do what the admin plugin allows. */
@@ -232,35 +232,36 @@ export async function startPathServer(
       return { ...newcomer, memberId: id };
     },
 
-    /** Fills an organization, or a person's list of them, by one statement each. */
+    /** Fills an organization, or a person's list of them, past Better Auth. */
     async fill(members: number, organizationId: string): Promise<string[]> {
-      const id = serialIds ? "default" : "gen_random_uuid()::text";
-      const column = serialIds ? "" : "id, ";
-      const value = serialIds ? "" : `${id}, `;
-      const { rows } = await outside.query(
-        `with people as (
-           insert into "user" (${column}name, email, "emailVerified", "createdAt", "updatedAt")
-           select ${value}'Guest', gen_random_uuid() || '@example.com', true, now(), now()
-           from generate_series(1, $1) returning id)
-         insert into member (${column}"organizationId", "userId", role, "createdAt")
-         select ${value}$2, id, 'member', now() from people returning "userId" as id`,
-        [members, organizationId],
-      );
-      return rows.map((row) => String(row.id));
+      const userIds = await insert("user", members, () => ({
+        name: "Guest",
+        email: `${randomUUID()}@example.com`,
+        emailVerified: true,
+        createdAt: new Date(),
+        updatedAt: new Date(),
+      }));
+      await insert("member", members, (index) => ({
+        organizationId,
+        userId: userIds[index],
+        role: "member",
+        createdAt: new Date(),
+      }));
+      return userIds;
     },
 
     async organizations(count: number, { userId }: Person): Promise<void> {
-      const column = serialIds ? "" : "id, ";
-      const value = serialIds ? "" : "gen_random_uuid()::text, ";
-      await outside.query(
-        `with organizations as (
-           insert into organization (${column}name, slug, "createdAt")
-           select ${value}'Guild', gen_random_uuid()::text, now()
-           from generate_series(1, $1) returning id)
-         insert into member (${column}"organizationId", "userId", role, "createdAt")
-         select ${value}id, $2, 'member', now() from organizations`,
-        [count, userId],
-      );
+      const ids = await insert("organization", count, () => ({
+        name: "Guild",
+        slug: randomUUID(),
+        createdAt: new Date(),
+      }));
+      await insert("member", count, (index) => ({
+        organizationId: ids[index],
+        userId,
+        role: "member",
+        createdAt: new Date(),
+      }));
     },
 
     /** Registers a provider whose people become members of the organization. */

@@ -24,14 +24,25 @@ export async function readTables(database: pg.Pool): Promise<Tables> {
             (select coalesce(json_agg(id), '[]') from "user") as users`,
   );
   const [{ members, users }] = rows;
+  return toTables(
+    members,
+    users.map((id: unknown) => ({ id })),
+  );
+}
+
+/** Whatever the type of the ids is. */
+export function toTables(
+  members: readonly Record<string, unknown>[],
+  users: readonly Record<string, unknown>[],
+): Tables {
   return {
     members: new Map(
-      members.map(({ id, organizationId, userId, role }: Member & { id: unknown }) => [
+      members.map(({ id, organizationId, userId, role }) => [
         String(id),
-        { organizationId: String(organizationId), userId: String(userId), role },
+        { organizationId: String(organizationId), userId: String(userId), role: String(role) },
       ]),
     ),
-    users: new Set(users.map(String)),
+    users: new Set(users.map(({ id }) => String(id))),
   };
 }
 
@@ -58,17 +69,28 @@ export function owed(before: Tables, after: Tables): Told[] {
  * same membership are two events.
  */
 export function leadsTo(before: Tables, told: readonly Told[], after: Tables): boolean {
-  const rolesBefore = roles(before);
-  return permutations(told).some((events) => {
-    const roleOf = new Map(rolesBefore);
-    const users = new Set(before.users);
-    const eachIsTrue = events.every((event) => apply(event, roleOf, users));
-    return (
-      eachIsTrue &&
-      same(roleOf, roles(after)) &&
-      [...before.users].every((id) => users.has(id) === after.users.has(id))
-    );
+  return wrongWith(before, told, after).length === 0;
+}
+
+/** The memberships and users of which what was told does not lead from the one to the other. */
+export function wrongWith(before: Tables, told: readonly Told[], after: Tables): string[] {
+  const [rolesBefore, rolesAfter] = [roles(before), roles(after)];
+  const toldOf = new Map<string, Told[]>();
+  for (const event of told)
+    toldOf.set(subject(event), [...(toldOf.get(subject(event)) ?? []), event]);
+
+  const memberships = new Set([...rolesBefore.keys(), ...rolesAfter.keys()]);
+  for (const key of toldOf.keys()) if (key.includes(" ")) memberships.add(key);
+  const wrongMemberships = [...memberships].filter(
+    (key) => !isWay(rolesBefore.get(key), toldOf.get(key) ?? [], rolesAfter.get(key)),
+  );
+  const users = new Set(before.users);
+  for (const key of toldOf.keys()) if (!key.includes(" ")) users.add(key);
+  const wrongUsers = [...users].filter((id) => {
+    const deleted = before.users.has(id) && !after.users.has(id);
+    return (toldOf.get(id)?.length ?? 0) !== (deleted ? 1 : 0);
   });
+  return [...wrongMemberships, ...wrongUsers];
 }
 
 /** The first `user.deleted` that came before a removal of that user, or of nobody. */
@@ -86,16 +108,29 @@ export function sorted(events: readonly Told[]): string[] {
   return events.map((event) => JSON.stringify(event)).sort();
 }
 
-function apply([event, payload]: Told, roleOf: Map<string, string>, users: Set<string>): boolean {
-  if (event === "user.deleted") return users.delete(payload.userId);
-  const { organizationId, userId, role } = payload;
-  const key = `${organizationId} ${userId}`;
-  const had = roleOf.get(key);
-  if (event === "organization.member.removed") return had === role && roleOf.delete(key);
-  roleOf.set(key, role);
-  return event === "organization.member.added"
-    ? had === undefined
-    : had !== undefined && had !== role;
+/** A membership, or a user who was deleted. */
+function subject([event, payload]: Told): string {
+  if (event === "user.deleted") return payload.userId;
+  return `${payload.organizationId} ${payload.userId}`;
+}
+
+/** Whether the events of one membership lead, in some order, from the one role to the other. */
+function isWay(from: string | undefined, told: readonly Told[], to: string | undefined): boolean {
+  if (told.length === 0) return from === to;
+  return told.some((event, index) => {
+    const role = apply(event, from);
+    const rest = told.filter((_, other) => other !== index);
+    return role !== false && isWay(role, rest, to);
+  });
+}
+
+/** The role after the event, or false if the event is not true. */
+function apply([event, payload]: Told, had: string | undefined): string | undefined | false {
+  if (event === "user.deleted") return false;
+  const { role } = payload;
+  if (event === "organization.member.removed") return had === role && undefined;
+  if (event === "organization.member.added") return had === undefined && role;
+  return had !== undefined && had !== role && role;
 }
 
 function roles({ members }: Tables): Map<string, string> {
@@ -103,17 +138,6 @@ function roles({ members }: Tables): Map<string, string> {
     ({ organizationId, userId, role }) => [`${organizationId} ${userId}`, role] as const,
   );
   return new Map(byMembership);
-}
-
-function same(one: Map<string, string>, other: Map<string, string>): boolean {
-  return one.size === other.size && [...one].every(([key, value]) => other.get(key) === value);
-}
-
-function permutations<Item>(items: readonly Item[]): Item[][] {
-  if (items.length === 0) return [[]];
-  return items.flatMap((item, index) =>
-    permutations(items.filter((_, other) => other !== index)).map((rest) => [item, ...rest]),
-  );
 }
 
 const added = (member: Member): Told => [

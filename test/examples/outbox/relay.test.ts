@@ -1,11 +1,11 @@
 import { EventEmitter, once } from "node:events";
 import type pg from "pg";
-import { beforeAll, describe, expect, test, vi } from "vitest";
+import { beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { startChild } from "../../app/harness/child";
 import { deferToEnd } from "../../app/harness/defer-to-end";
 import { createOutboxDatabase, takeEvents } from "../../app/harness/outbox";
 import { startEmbeddedPostgres } from "../../app/harness/postgres";
-import { startRelay, type OutboxEvent, type RelayOptions } from "./relay";
+import { startRelay, type OutboxEvent, type RelayOptions } from "./worker";
 
 const defer = deferToEnd();
 
@@ -16,6 +16,8 @@ beforeAll(async () => {
   ({ databaseUrl, pool } = await createOutboxDatabase(defer));
   await pool.query("create table delivered (id bigint, number int)");
 });
+
+beforeEach(() => pool.query("delete from event_outbox; delete from delivered"));
 
 const number = ({ payload }: OutboxEvent) => (payload as { number: number }).number;
 
@@ -94,6 +96,36 @@ describe("the relay", () => {
 
     expect(batches.map(({ length }) => length)).toEqual([100, 100, 50]);
     expect(batches.flat()).toEqual(upTo(250));
+  });
+
+  test("takes no more bytes at a time than it may, but for one event that has more", async () => {
+    const sizes = [10, 3_000, 10, 10, 900, 900, 10];
+    for (const [index, size] of sizes.entries()) {
+      await pool.query(
+        `insert into event_outbox (event, payload)
+        select 'sized', jsonb_build_object('number', $1::int, 'text', repeat('x', $2::int))`,
+        [index, size],
+      );
+    }
+    const batches: number[][] = [];
+    await withRelay(
+      { forward: async (events) => batches.push(events.map(number)), batchBytes: 2_000 },
+      () => vi.waitFor(async () => expect(await waiting()).toBe(0), 5_000),
+    );
+    expect(batches).toEqual([[0], [1], [2, 3], [4, 5, 6]]);
+  });
+
+  test("is not held up by many large events", async () => {
+    await pool.query(`insert into event_outbox (event, payload)
+      select 'large', jsonb_build_object('number', n, 'text', repeat('x', 6 * 1000 * 1000))
+      from generate_series(1, 12) n`);
+    await add(1);
+    const most: number[] = [];
+    await withRelay({ forward: async (events) => most.push(events.length) }, async (errors) => {
+      await vi.waitFor(async () => expect(await waiting()).toBe(0), 30_000);
+      expect(errors).toEqual([]);
+    });
+    expect(Math.max(...most)).toBeLessThan(3);
   });
 
   test("hands over an event as it was added", async () => {
@@ -177,6 +209,15 @@ describe("the relay", () => {
     expect(await takeDelivered()).toEqual([1, 2, 3, 4]);
     expect(await waiting()).toBe(6);
     await takeEvents(pool);
+  });
+
+  test("stops though forwarding hangs, and leaves the events where they are", async () => {
+    await add(2);
+    const forward = vi.fn(() => new Promise(() => {}));
+    await withRelay({ batchSeconds: 1, forward }, () =>
+      vi.waitFor(() => expect(forward).toHaveBeenCalled(), 5_000),
+    );
+    expect(await takeEvents(pool)).toHaveLength(2);
   });
 
   test("leaves no connection behind", async () => {
@@ -311,6 +352,54 @@ describe("every event is forwarded once", () => {
       },
     );
     expect(await takeDelivered()).toEqual([1, 2]);
+  });
+
+  test("when forwarding hangs: another relay takes over, and so does this one again", async () => {
+    await add(10);
+    let hangs = 2;
+    const seen: number[] = [];
+    await withRelay(
+      {
+        batchSeconds: 1,
+        async forward(events, client) {
+          if (hangs-- > 0) await new Promise(() => {});
+          await deliver(events, client);
+          seen.push(...events.map(number));
+        },
+      },
+      async (errors) => {
+        await vi.waitFor(async () => expect(await waiting()).toBe(0), 10_000);
+        const error = new Error("a batch of the outbox took longer than 1 seconds");
+        const logged = ["The outbox relay failed and will try again:", error];
+        expect(errors).toEqual([logged, logged]);
+      },
+    );
+    expect(await takeDelivered()).toEqual(upTo(10));
+    expect(seen).toEqual(upTo(10));
+  });
+
+  test("when forwarding that hung comes back after it was given up", async () => {
+    await add(3);
+    const gate = new EventEmitter();
+    let hangs = 1;
+    const late: unknown[] = [];
+    await withRelay(
+      {
+        batchSeconds: 1,
+        async forward(events, client) {
+          if (hangs-- > 0) {
+            await once(gate, "go on");
+            await deliver(events, client).catch((error) => late.push(error));
+          } else await deliver(events, client);
+        },
+      },
+      async () => {
+        await vi.waitFor(async () => expect(await waiting()).toBe(0), 10_000);
+        gate.emit("go on");
+        await vi.waitFor(() => expect(late).toHaveLength(1), 5_000);
+      },
+    );
+    expect(await takeDelivered()).toEqual(upTo(3));
   });
 
   test("when PostgreSQL stops and starts again", async () => {

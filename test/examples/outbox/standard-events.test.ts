@@ -1,10 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import pg from "pg";
-import { beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { deferToEnd } from "../../app/harness/defer-to-end";
 import { createOutbox, createOutboxDatabase, openPool, takeEvents } from "../../app/harness/outbox";
-import { createDatabase, startPostgres } from "../../app/harness/postgres";
+import { createDatabase, startEmbeddedPostgres, startPostgres } from "../../app/harness/postgres";
 
 const defer = deferToEnd();
 
@@ -226,6 +226,21 @@ describe("with a transaction", () => {
     ]);
   });
 
+  test.each([
+    ["the same id", "'ada'", []],
+    ["another id", "'eve'", [deletion("ada")]],
+  ])("tells of a user who is put back with %s only if nobody is there", async (_, id, events) => {
+    await pool.query(`delete from member where "userId" = 'ada'`);
+    await takeEvents(pool);
+    await inTransaction(
+      `delete from "user" where id = 'ada'`,
+      `insert into "user" (id, name, email, "emailVerified", "createdAt", "updatedAt")
+      values (${id}, 'Ada', 'ada@example.com', false, now(), now())`,
+      "commit",
+    );
+    expect(await takeEvents(pool)).toEqual(events);
+  });
+
   test("wakes the relay once, at the commit", async () => {
     const listener = new pg.Client(databaseUrl);
     const heard: string[] = [];
@@ -240,20 +255,6 @@ describe("with a transaction", () => {
 
     expect(heard).toEqual(["event_outbox"]);
   });
-});
-
-test("how long the oldest event has been waiting can be asked", async () => {
-  const ask = async () => {
-    const { rows } = await pool.query(`
-      select count(*), now() - min(created_at) as oldest from event_outbox
-    `);
-    return rows[0];
-  };
-  expect(await ask()).toEqual({ count: "0", oldest: null });
-
-  await pool.query("update member set role = 'guest'");
-  await pool.query("update event_outbox set created_at = created_at - interval '1 hour'");
-  expect(await ask()).toMatchObject({ count: "4", oldest: { hours: 1 } });
 });
 
 describe("standard-events.sql", () => {
@@ -289,7 +290,23 @@ describe("standard-events.sql", () => {
     expect(await takeEvents(pool)).toEqual([]);
   });
 
-  test("is removed as its head says, which leaves nothing behind", async () => {
+  test("can be installed for the first time by several at once", async () => {
+    for (let time = 0; time < 5; time++) {
+      const { pool } = await createOutboxDatabase(defer, { outbox: false });
+      await Promise.all(Array.from({ length: 5 }, () => createOutbox(pool)));
+      await pool.query(people);
+      expect(await takeEvents(pool)).toHaveLength(4);
+    }
+  });
+
+  /** The statement in its head that removes it. */
+  async function removal(): Promise<string> {
+    const sql = await readFile(new URL("standard-events.sql", import.meta.url), "utf8");
+    const [, block] = /^-- +(do \$remove\$[^]*?\$remove\$;)$/m.exec(sql)!;
+    return block!.replaceAll(/^--/gm, "");
+  }
+
+  test("is removed as its head says, which leaves nothing behind, and says what is lost", async () => {
     const { pool } = await createOutboxDatabase(defer, { outbox: false });
     const objects = async () => {
       const { rows } = await pool.query(`
@@ -303,13 +320,75 @@ describe("standard-events.sql", () => {
     const before = await objects();
     await createOutbox(pool);
     expect(await objects()).not.toEqual(before);
+    await pool.query(people);
 
-    const sql = await readFile(new URL("standard-events.sql", import.meta.url), "utf8");
-    const drops = [...sql.matchAll(/^-- +(drop .*;)$/gm)].map(([, statement]) => statement);
-    expect(drops).toHaveLength(3);
-    for (const drop of drops) await pool.query(drop!);
+    const client = await pool.connect();
+    const notices: (string | undefined)[] = [];
+    client.on("notice", ({ message }) => notices.push(message));
+    await client.query(await removal());
+    client.release();
 
     expect(await objects()).toEqual(before);
+    expect(notices.at(-1)).toBe("event_outbox is gone, and 4 events with it");
+  });
+
+  test("is removed under load, in which no change fails", async () => {
+    const { pool } = await createOutboxDatabase(defer);
+    await pool.query(`insert into organization (id, name, slug, "createdAt")
+      values ('lovelace', 'l', 'l', now())`);
+    const removing = new AbortController();
+    let changes = 0;
+    /** Locks the tables in either order: the member's before the user's, and the other way round. */
+    async function keepChanging(id: string) {
+      while (!removing.signal.aborted) {
+        await pool.query(`insert into "user" (id, name, email, "emailVerified", "createdAt", "updatedAt")
+          values ('${id}', '${id}', '${id}', false, now(), now())`);
+        await pool.query(`insert into member (id, "organizationId", "userId", role, "createdAt")
+          values ('${id}', 'lovelace', '${id}', 'member', now())`);
+        const client = await pool.connect();
+        await client.query("begin");
+        await client.query(`update member set role = 'guest' where id = '${id}'`);
+        await client.query(`delete from "user" where id = '${id}'`);
+        await client.query("commit");
+        client.release();
+        changes++;
+      }
+    }
+    const changing = Array.from({ length: 4 }, (_, index) => keepChanging(`user_${index}`));
+    const statement = await removal();
+    for (let time = 0; time < 3; time++) {
+      if (time > 0) await createOutbox(pool);
+      await pool.query(statement);
+    }
+    const before = changes;
+    await vi.waitFor(() => expect(changes).toBeGreaterThan(before + 12), 10_000);
+    removing.abort();
+    await Promise.all(changing);
+  });
+
+  test("lets a prepared transaction change members once the relay is to poll", async () => {
+    const postgres = await startEmbeddedPostgres(defer);
+    const { pool } = await createOutboxDatabase(defer, { serverUrl: postgres.url });
+    await pool.query("alter system set max_prepared_transactions = 1");
+    await postgres.stop();
+    await postgres.startAgain();
+    await pool.query(people);
+    await takeEvents(pool);
+    const prepare = async () => {
+      const client = await pool.connect();
+      await client.query("begin");
+      await client.query("update member set role = 'guest'");
+      await client.query("prepare transaction 'two'").finally(() => client.release());
+    };
+    await expect(prepare()).rejects.toThrow("cannot PREPARE a transaction that has executed");
+
+    const sql = await readFile(new URL("standard-events.sql", import.meta.url), "utf8");
+    const [, disable] = /^-- +(alter table .* disable trigger .*;)$/m.exec(sql)!;
+    await pool.query(disable!);
+    await prepare();
+    expect(await takeEvents(pool)).toEqual([]);
+    await pool.query("commit prepared 'two'");
+    expect(await takeEvents(pool)).toHaveLength(4);
   });
 
   test("needs no superuser, and the application's role no right to the outbox", async () => {
