@@ -57,7 +57,6 @@ await runDemo(async (defer) => {
   ]);
   try {
     const decoding = await startDecoding(pool);
-if (errors.size) console.log("TEMP", errors);
 
     heading(`${seconds} seconds of changes and kills, seed ${seed}`);
     const signal = AbortSignal.timeout(seconds * 1_000);

@@ -52,7 +52,7 @@ export class Service {
     const child = await startChild<ChildMessage>(module, {
       env: { ...env, PORT: port },
       defer,
-      hear: ({ kind, text = "" }) => kind === "error" && onError(`${env["TEAM"]} ${text}`),
+      hear: ({ kind, text = "" }) => kind === "error" && onError(text),
     });
     this.url = child.ready.url ?? "";
     this.#child = child;
