@@ -5,7 +5,13 @@ import PgBoss10 from "pg-boss";
 import PgBoss11 from "pg-boss-11";
 import { PgBoss as PgBoss12 } from "pg-boss-12";
 import { withDeferred, type Defer } from "../app/harness/deferred";
-import { addMemberEvents, createOutboxDatabase, untilAllDone } from "../app/harness/outbox";
+import {
+  addMemberEvents,
+  createOutboxDatabase,
+  findFailedJobs,
+  untilAllDone,
+  watchOutbox,
+} from "../app/harness/outbox";
 import {
   retryFailed,
   startWorker,
@@ -60,11 +66,12 @@ async function retriesAndFailures(defer: Defer): Promise<void> {
   };
   const { boss, stop } = await start(queues, { retryLimit: 2 });
   const failed = async () =>
-    (await pool.query("select data->>'id' as id from pgboss.job where name = 'one.failed'")).rows;
+    (await pool.query(findFailedJobs)).rows.map(({ id, error }) => [id, error]);
   await addMemberEvents(pool, 1);
   await until(async () => (await failed()).length === 1);
   equal(ran, Array(3).fill(ran[0]), "is tried three times, as the same job");
-  equal(await failed(), [{ id: ran[0]!.id }], "is found among the failed ones");
+  equal(await failed(), [[ran[0]!.id, "Error: not yet"]], "is found among the failed ones");
+  equal(await waiting(pool), { event_outbox: 0, one: 0, "one.failed": 1 }, "is seen as failed");
   const { rows } = await pool.query(
     "select keep_until > now() + interval '364 days' as kept from pgboss.job where name = 'one.failed'",
   );
@@ -87,6 +94,8 @@ async function twoTeams(defer: Defer): Promise<void> {
   await addMemberEvents(pool, 20);
   await until(async () => seen["theirs"] === 20);
   equal(seen["ours"], 0, "a team that is away is not served");
+  const { ours: unserved } = await waiting(pool);
+  equal(unserved, 20, "who was not served is seen");
   const back = await start(team("ours"));
   await untilAllDone(pool);
   equal(seen, { ours: 20, theirs: 20 }, "a team that comes back finds everything");
@@ -103,9 +112,9 @@ async function throughput(defer: Defer): Promise<void> {
   await (await start(queues)).stop();
   const rates: string[] = [];
   for (const count of [1_000, 10_000, 100_000]) {
+    const { stop } = await start({ idle: {} });
     await addMemberEvents(pool, count);
     const begin = performance.now();
-    const { stop } = await start({ idle: {} });
     await until(async () => (await rowsIn(pool, "event_outbox")) === 0);
     rates.push(`${Math.round(count / ((performance.now() - begin) / 1_000))} at ${count}`);
     await stop();
@@ -113,6 +122,12 @@ async function throughput(defer: Defer): Promise<void> {
     await pool.query("delete from pgboss.job");
   }
   console.log(`events a second to two queues: ${rates.join(", ")}`);
+}
+
+async function waiting(pool: pg.Pool): Promise<Record<string, number>> {
+  const { rows } = await pool.query(watchOutbox);
+  const counts = rows.map(({ name, count }) => [name, Number(count)]);
+  return Object.fromEntries(counts.sort(([one], [other]) => (one < other ? -1 : 1)));
 }
 
 async function rowsIn(pool: pg.Pool, table: string): Promise<number> {

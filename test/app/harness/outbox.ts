@@ -63,6 +63,24 @@ export async function addMemberEvents(pool: pg.Pool, count: number): Promise<voi
   );
 }
 
+/** Failed jobs, as pg-boss keeps them for `startWorker`. */
+export const findFailedJobs = `
+  select name, data->>'id' as id, data->>'event' as event, data->'payload' as payload,
+    coalesce(output, to_jsonb(job)->'source_output')->>'message' as error
+  from pgboss.job where name like '%.failed' and state < 'active'
+  order by created_on
+`;
+
+/** How many are waiting in the outbox and in each queue, failed ones too, and for how long. */
+export const watchOutbox = `
+  select 'event_outbox' as name, count(*), now() - min(created_at) as oldest from event_outbox
+  union all
+  select queue.name, count(job.id), now() - min(job.created_on)
+  from pgboss.queue
+  left join pgboss.job on job.name = queue.name and job.state < 'completed'
+  group by queue.name
+`;
+
 /** Waits until nothing is left in the outbox and in the queues, but no longer than a minute. */
 export async function untilAllDone(pool: pg.Pool): Promise<void> {
   const deadline = Date.now() + 60_000;

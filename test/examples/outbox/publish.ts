@@ -1,3 +1,5 @@
+// Needs no Better Auth. Needs type-fest 5, and the table of standard-events.sql.
+
 import type { EventPayload, Events } from "@kernia/events";
 import type { Jsonify, ReadonlyDeep } from "type-fest";
 

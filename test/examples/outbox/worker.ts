@@ -1,5 +1,6 @@
-// Needs Node 20, `pg` 8 and, in the same database as the outbox, pg-boss 10, 11 or 12; the last two need
-// Node 22. Needs no Better Auth: a worker may be a process that knows nothing of it.
+// Needs no Better Auth: a worker may be a process that knows nothing of it. Needs Node 20, `pg` 8 and, in
+// the same database as the outbox, pg-boss 10, 11 or 12; the last two need Node 22.12.
+
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Events, Logger } from "@kernia/events";
@@ -288,13 +289,13 @@ function work(
 ): Stoppable & { wake(): void } {
   const bell = createBell();
   const running = new Set<Promise<void>>();
-  let stopping = false;
+  const stopping = new AbortController();
   const stopped = run();
 
   return {
     wake: bell.ring,
     async stop() {
-      stopping = true;
+      stopping.abort();
       bell.ring();
       await stopped;
       await Promise.all(running);
@@ -302,7 +303,7 @@ function work(
   };
 
   async function run(): Promise<void> {
-    while (!stopping) {
+    while (!stopping.signal.aborted) {
       const free = concurrency - running.size;
       const jobs = free > 0 ? await fetchJobs(free) : [];
       for (const job of jobs) {
@@ -379,7 +380,7 @@ export interface RelayOptions {
   onForwarded?(): void;
   /** Receives every failure. The global `console` by default. */
   logger?: Logger;
-  /** How many events are moved at a time. */
+  /** How many events are moved at a time, at most. */
   batchSize?: number;
   /** How many bytes their payloads may have together. An event that has more is moved alone. */
   batchBytes?: number;
@@ -404,6 +405,8 @@ const takeEvents = `
   )
   select * from taken order by id`;
 
+/** Where events are few, and where their size is not known yet. */
+const firstBatchSize = 100;
 /** How long to wait after a failure. */
 const retryMilliseconds = 1_000;
 const connectionSeconds = 5;
@@ -414,7 +417,7 @@ export function startRelay({
   forward,
   onForwarded = () => {},
   logger = console,
-  batchSize = 100,
+  batchSize = 1_000,
   batchBytes = 8 * 2 ** 20,
   batchSeconds = 60,
   pollingSeconds = 5,
@@ -460,7 +463,8 @@ export function startRelay({
     try {
       await client.connect();
       await client.query("listen event_outbox");
-      let limit = batchSize;
+      const firstLimit = Math.min(firstBatchSize, batchSize);
+      let limit = firstLimit;
       while (!signal.aborted) {
         const moved = await within(
           batchSeconds,
@@ -468,7 +472,7 @@ export function startRelay({
           "a batch of the outbox",
         );
         // Where few fit into a batch, it takes long to measure many.
-        limit = moved === 0 ? batchSize : Math.min(2 * moved, batchSize);
+        limit = moved === 0 ? firstLimit : Math.min(2 * moved, batchSize);
         if (moved === 0 && !signal.aborted) await bell.wait(pollingSeconds);
       }
     } finally {
