@@ -35,10 +35,11 @@ export async function killAtRandom(
       kills.connections++;
     }),
     async () => {
-      await postgres.stop();
       kills.postgres++;
+      // On a busy machine, it may take longer than this waits.
+      await postgres.stop().catch(() => {});
       await sleep(random.between(0, 1_000));
-      await postgres.startAgain();
+      await untilBack(pool, postgres);
     },
     // When one of its processes is killed, PostgreSQL ends all others, and recovers from its log.
     async () => {
@@ -46,7 +47,7 @@ export async function killAtRandom(
       if (pid === undefined) return;
       process.kill(pid, "SIGKILL");
       kills.postgres++;
-      await untilBack(pool);
+      await untilBack(pool, postgres);
     },
   ];
   while (!signal.aborted) {
@@ -56,7 +57,7 @@ export async function killAtRandom(
       .pick(ways)()
       .catch(() => {});
   }
-  await untilBack(pool);
+  await untilBack(pool, postgres);
   return kills;
 
   async function findConnection(): Promise<number | undefined> {
@@ -71,16 +72,16 @@ function repeat<Item>(times: number, item: Item): Item[] {
   return Array.from({ length: times }, () => item);
 }
 
-/** Rejects if it is not back after a minute. */
-async function untilBack(pool: pg.Pool): Promise<void> {
-  const deadline = Date.now() + 60_000;
+/** Starts PostgreSQL unless it runs. Rejects if it does not answer after three minutes. */
+async function untilBack(pool: pg.Pool, postgres: Victims["postgres"]): Promise<void> {
+  const deadline = Date.now() + 3 * 60_000;
   for (;;) {
     try {
       await pool.query("select 1");
       return;
     } catch (error) {
       if (Date.now() > deadline) throw error;
-      await sleep(100);
+      await postgres.startAgain().catch(() => sleep(100));
     }
   }
 }

@@ -25,7 +25,8 @@ export class Service {
   /** Returns once it is ready. */
   static async start(options: ServiceOptions): Promise<Service> {
     const service = new Service(options);
-    await service.#startOnce();
+    // Two that create the same queue at once may be in each other's way.
+    await service.#startOnce().catch(() => service.#startOnce());
     void service.#keepRunning();
     return service;
   }

@@ -1,6 +1,6 @@
 import PgBoss from "pg-boss";
 import { createPool } from "../app/harness/postgres";
-import { startWorker } from "../examples/outbox/worker";
+import { startWorker, type EventJob } from "../examples/outbox/worker";
 import { tellParent } from "./child-message";
 import { createRandom } from "./random";
 import { teams, type TeamName } from "./teams";
@@ -19,13 +19,13 @@ const queues = Object.fromEntries(
 
 /** Now and then it fails before, and now and then after: either way it is tried again. */
 function record(queue: string, event: string) {
-  return async (payload: unknown, job: string | { readonly id: string }) => {
+  return async (payload: unknown, { id }: EventJob) => {
     if (random.oneIn(100)) throw new Error("a handler failed, as it should now and then");
     await pool.query("insert into handled (queue, event, payload, job) values ($1, $2, $3, $4)", [
       queue,
       event,
       JSON.stringify(payload),
-      typeof job === "string" ? job : job.id,
+      id,
     ]);
     if (random.oneIn(100)) throw new Error("a handler failed, as it should now and then");
   };

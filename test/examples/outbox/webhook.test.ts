@@ -2,10 +2,17 @@ import { once } from "node:events";
 import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
+import type pg from "pg";
+import PgBoss from "pg-boss";
 import { Webhook } from "standardwebhooks";
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { deferToEnd } from "../../app/harness/defer-to-end";
 import { Deferred } from "../../app/harness/deferred";
+import { createOutboxDatabase, untilAllDone } from "../../app/harness/outbox";
 import { createWebhook, type WebhookJob, type WebhookOptions } from "./webhook";
+import { startWorker, type Queues } from "./worker";
+
+const defer = deferToEnd();
 
 const secret = `whsec_${Buffer.alloc(24, "one").toString("base64")}`;
 const otherSecret = `whsec_${Buffer.alloc(64, "two").toString("base64")}`;
@@ -260,5 +267,86 @@ describe("creating it throws, without the secret, for", () => {
     expect(create({ secrets: [secret, malformed] })).toThrow(
       new TypeError("secret 2 of a webhook must be whsec_ and 24 to 64 bytes in base64"),
     );
+  });
+});
+
+describe("in a queue of the worker", () => {
+  let databaseUrl: string;
+  let pool: pg.Pool;
+
+  beforeAll(async () => {
+    ({ databaseUrl, pool } = await createOutboxDatabase(defer));
+  });
+
+  beforeEach(() => pool.query("drop schema if exists pgboss cascade"));
+
+  async function start(queues: Queues): Promise<void> {
+    const boss = new PgBoss({ connectionString: databaseUrl, schedule: false });
+    await boss.start();
+    const logger = { error: () => {} };
+    const worker = await startWorker({ databaseUrl, boss, queues, logger });
+    deferred.defer(worker.stop);
+  }
+
+  /** Returns the time of the change. */
+  async function deleteUser(): Promise<Date> {
+    await pool.query(`
+      insert into "user" (id, name, email, "emailVerified", "createdAt", "updatedAt")
+      values ('ada', 'Ada', 'ada@example.com', false, now(), now())`);
+    const { rows } = await pool.query(`
+      with deleted as (delete from "user" where id = 'ada') select now() as "deletedAt"`);
+    return rows[0].deletedAt;
+  }
+
+  const queueFor = (url: string) => ({ "user.deleted": createWebhook({ url, secrets: [secret] }) });
+
+  const jobsOf = async (queue: string) => {
+    const query = "select data->>'id' as id, state from pgboss.job where name = $1";
+    return (await pool.query(query, [queue])).rows;
+  };
+
+  test("tells of a change with its time, and the job's id at each attempt", async () => {
+    await start({ hooks: queueFor(receiver.url) });
+    receiver.status(500);
+    const failed = receiver.next();
+    const timestamp = (await deleteUser()).toISOString();
+    await failed;
+    const { port, received } = receiver;
+    await receiver.kill();
+    receiver = await startReceiver(port);
+    await untilAllDone(pool);
+
+    const [first, second] = [...received, ...receiver.received] as [Received, Received];
+    expect(second.body).toBe(first.body);
+    const data = { userId: "ada", action: "deleted" };
+    expect(verify(secret, second)).toEqual({ type: "user.deleted", timestamp, data });
+    const id = first.headers["webhook-id"];
+    expect(second.headers["webhook-id"]).toBe(id);
+    expect(await jobsOf("hooks")).toEqual([{ id, state: "completed" }]);
+  });
+
+  test("posts once to where the answer is 410", async () => {
+    vi.spyOn(console, "error").mockImplementation(() => {});
+    await start({ hooks: queueFor(receiver.url) });
+    receiver.status(410);
+    await deleteUser();
+    await receiver.next();
+    await untilAllDone(pool);
+    expect(receiver.received).toHaveLength(1);
+    expect(await jobsOf("hooks")).toMatchObject([{ state: "completed" }]);
+  });
+
+  test("holds up no other queue where nobody answers", async () => {
+    const hanging = await startReceiver();
+    hanging.answer(() => {});
+    await start({ hanging: queueFor(hanging.url), healthy: queueFor(receiver.url) });
+    const both = Promise.all([hanging.next(), receiver.next()]);
+    await deleteUser();
+    await both;
+    await vi.waitFor(async () => {
+      expect(await jobsOf("healthy")).toMatchObject([{ state: "completed" }]);
+    }, 5_000);
+    expect(await jobsOf("hanging")).toMatchObject([{ state: "active" }]);
+    await hanging.kill();
   });
 });

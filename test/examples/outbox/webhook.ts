@@ -1,3 +1,5 @@
+// Needs no Better Auth, but Node 20 or newer, and the npm package `standardwebhooks`, version 1.
+
 import { Webhook } from "standardwebhooks";
 
 export interface WebhookOptions {
