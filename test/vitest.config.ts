@@ -35,7 +35,7 @@ export default defineConfig({
         plugins,
         test: {
           name: "examples",
-          include: ["examples/**/*.test.ts"],
+          include: ["examples/**/*.test.ts", "app/**/*.test.ts"],
           globalSetup: "app/harness/global-setup.ts",
           testTimeout: 60_000,
           hookTimeout: 60_000,

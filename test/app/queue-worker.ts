@@ -1,9 +1,8 @@
 import type { AuthContext } from "better-auth";
 import type { EventName } from "@kernia/events";
 import PgBoss from "pg-boss";
-import { auditedEvents } from "../examples/audit-log";
-import type { Queues } from "../examples/outbox/queue";
-import { startWorker } from "../examples/outbox/worker";
+import { auditedEvents, createAuditLog } from "../examples/audit-log";
+import { startWorker, type EventJob, type Queues } from "../examples/outbox/worker";
 import { createSeatSync } from "../examples/seat-sync";
 import { createAuth } from "./harness/auth-server";
 import { parentOf } from "./harness/child";
@@ -22,7 +21,7 @@ export interface WorkerMessage {
 
 const { tell } = parentOf<WorkerMessage>();
 const databaseUrl = process.env["DATABASE_URL"]!;
-const { auth, pool } = createAuth({ databaseUrl, plugins: tables });
+const { auth } = createAuth({ databaseUrl, plugins: tables });
 // Better Auth's own type of it does not allow for `exactOptionalPropertyTypes`.
 const context = (await auth.$context) as unknown as AuthContext;
 
@@ -31,22 +30,14 @@ const syncSeats = createSeatSync(context, {
   plans: [teamPlan],
 });
 
-/** A job that is done twice writes one row: its key is the job's id. */
-function auditRow(event: EventName) {
-  return (payload: unknown, jobId: string) =>
-    pool.query(
-      `insert into "auditLog" (id, event, payload, "createdAt") values ($1, $2, $3, now())
-      on conflict (id) do nothing`,
-      [jobId, event, JSON.stringify(payload)],
-    );
-}
-
 const queues: Queues = {
   "seat-sync": {
     "organization.member.added": syncSeats,
     "organization.member.removed": syncSeats,
   },
-  "audit-log": Object.fromEntries(auditedEvents.map((event) => [event, auditRow(event)])),
+  "audit-log": Object.fromEntries(
+    auditedEvents.map((event) => [event, createAuditLog(context, event)]),
+  ),
   thanks: {
     "billing.subscription.started": ({ plan }) =>
       tell({ kind: "thanks", text: `Thank you for the plan ${plan}.` }),
@@ -75,10 +66,10 @@ function told(queues: Queues): Queues {
     Object.fromEntries(
       Object.entries(handlers).map(([event, handler]) => [
         event,
-        async (payload: never, jobId: string) => {
+        async (payload: never, job: EventJob) => {
           tell({ kind: "starts", queue, event, payload });
           try {
-            await handler(payload, jobId);
+            await handler(payload, job);
             tell({ kind: "done", queue, event, payload });
           } catch (error) {
             tell({ kind: "failed", queue, event, payload });

@@ -1,4 +1,4 @@
-import { startRelay } from "../examples/outbox/relay";
+import { startRelay } from "../examples/outbox/worker";
 import { parentOf } from "./harness/child";
 
 /** A relay that has read events and done its work, but does not come to committing it. */

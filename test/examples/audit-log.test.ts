@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { getMigrations } from "better-auth/db/migration";
 import { beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { deferToEnd } from "../app/harness/defer-to-end";
 import { createOrganization, invite, must, password } from "../app/harness/people";
@@ -10,7 +11,7 @@ const defer = deferToEnd();
 
 /** What a browser behind a proxy sends. */
 const headers = { "user-agent": "Firefox on loopback", "x-forwarded-for": "192.0.2.7" };
-const origin = { ipAddress: "192.0.2.7", userAgent: "Firefox on loopback" };
+const origin = { jobId: null, ipAddress: "192.0.2.7", userAgent: "Firefox on loopback" };
 const nowhere = { actorId: null, ipAddress: null, userAgent: null, route: null };
 
 let server: PathServer;
@@ -252,10 +253,103 @@ describe("user.deleted, and the removals that come with it,", () => {
   });
 });
 
-test("a worker, which has no request, writes what happened and nobody who did it", async () => {
+describe("in a worker, which has no request,", () => {
   const payload = { userId: "user_1", action: "deleted" } as const;
+  const job = { id: "job_1", createdAt: new Date("2026-01-02T03:04:05.678Z") };
 
-  await createAuditLog(server.context, "user.deleted")(payload);
+  /** The rows as they are, with their times and jobs. */
+  async function jobRows() {
+    const { rows } = await server.outside.query(
+      `select "jobId" as id, "createdAt" from "auditLog"`,
+    );
+    return rows;
+  }
 
-  expect(await auditRows()).toEqual([{ event: "user.deleted", payload, ...nowhere }]);
+  test("it writes what happened and nobody who did it", async () => {
+    await createAuditLog(server.context, "user.deleted")(payload);
+
+    expect(await auditRows()).toEqual([
+      { event: "user.deleted", payload, jobId: null, ...nowhere },
+    ]);
+  });
+
+  test("a job has one row, with the job's time, when it is tried again", async () => {
+    const writeAuditRow = createAuditLog(server.context, "user.deleted");
+    await writeAuditRow(payload, job);
+    await writeAuditRow(payload, job);
+
+    expect(await jobRows()).toEqual([job]);
+  });
+
+  test("a job has one row when it runs many times at the same moment", async () => {
+    const writeAuditRow = createAuditLog(server.context, "user.deleted");
+    await Promise.all(Array.from({ length: 8 }, () => writeAuditRow(payload, job)));
+
+    expect(await jobRows()).toEqual([job]);
+  });
+
+  test("jobs have a row each, and so has each event without a job", async () => {
+    const writeAuditRow = createAuditLog(server.context, "user.deleted");
+    await writeAuditRow(payload, job);
+    await writeAuditRow(payload, { ...job, id: "job_2" });
+    await writeAuditRow(payload);
+    await writeAuditRow(payload);
+
+    const ids = (await jobRows()).map(({ id }) => id);
+    expect(ids.sort()).toEqual(["job_1", "job_2", null, null]);
+  });
+
+  test("what keeps the row from being written fails the job", async () => {
+    const writeAuditRow = createAuditLog(server.context, "user.deleted");
+    await server.outside.query(`alter table "auditLog" rename column event to name`);
+    const [outcome] = await Promise.allSettled([writeAuditRow(payload, job)]);
+    await server.outside.query(`alter table "auditLog" rename column name to event`);
+
+    expect(outcome).toMatchObject({ status: "rejected", reason: { code: "42703" } });
+    expect(await jobRows()).toEqual([]);
+  });
+});
+
+describe("the address", () => {
+  /** Has Bob leave with these headers, and returns what the row says. */
+  async function addressOf(headers: Record<string, string>) {
+    const organizationId = await server.organization();
+    const bob = await server.join(organizationId);
+    must(await bob.client.post("/organization/leave", { organizationId }, headers));
+    return (await auditRows()).at(-1).ipAddress;
+  }
+
+  test("is what the proxies say, all of it where there are several", async () => {
+    const chain = "198.51.100.1, 192.0.2.7";
+
+    expect(await addressOf({ "x-forwarded-for": chain })).toBe(chain);
+  });
+
+  test("is not known where no proxy says it", async () => {
+    expect(await addressOf({})).toBe(null);
+  });
+
+  test("is read from the headers that Better Auth is told to read, and not against its options", async () => {
+    const { ipAddress } = server.context.options.advanced!;
+    try {
+      ipAddress!.ipAddressHeaders = ["x-client-ip", "x-forwarded-for"];
+      expect(await addressOf({ "x-client-ip": "192.0.2.8", "x-forwarded-for": "192.0.2.7" })).toBe(
+        "192.0.2.8",
+      );
+      ipAddress!.disableIpTracking = true;
+      expect(await addressOf(headers)).toBe(null);
+    } finally {
+      ipAddress!.ipAddressHeaders = ["x-forwarded-for"];
+      delete ipAddress!.disableIpTracking;
+    }
+  });
+});
+
+test("a table from before there were jobs gets the column, and keeps its rows", async () => {
+  await createAuditLog(server.context, "user.deleted")({ userId: "user_1", action: "deleted" });
+  await server.outside.query(`alter table "auditLog" drop column "jobId"`);
+  await (await getMigrations(server.context.options)).runMigrations();
+  await createAuditLog(server.context, "user.deleted")({ userId: "user_2", action: "deleted" });
+
+  expect((await auditRows()).map(({ jobId }) => jobId)).toEqual([null, null]);
 });

@@ -3,172 +3,373 @@ import type { BetterAuthPlugin } from "better-auth";
 
 /**
  * Emits the four standard events, whichever route, plugin or server-side call makes the change: all
- * of them write through Better Auth's database adapter, and this plugin wraps its methods. A change
- * that is made in a transaction is told once it is committed, and never if it is rolled back. The
- * request that makes it waits for the handlers.
- *
- * What it costs: not one query for sign-in, sessions, creating an organization and accepting an
- * invitation. Removing a member takes four small queries more, changing a role six, and deleting a
- * user or an organization seven, the beginning and the end of a transaction among them; and one more
- * for each hundred members, and for each role that they have.
- *
- * What it cannot see: raw SQL, and anything else that writes past Better Auth's adapter; a member who
- * joins while their user or organization is deleted, between the reading of the memberships and the
- * deletion; and, where the adapter has no transactions, another server that removes the same members
- * at the same moment: then both may tell of it.
+ * of them write through Better Auth's database adapter, and this plugin wraps its methods.
  */
-export function standardEvents() {
+export function standardEvents(): { id: "standard-events"; init: BetterAuthPlugin["init"] & {} } {
   return {
     id: "standard-events",
-
     init(auth) {
       // One type for the adapters of all versions, and for those of a transaction.
       const adapter = auth.adapter as unknown as Adapter;
-      const tell: Tell = (together) =>
-        Promise.all(together.map(([event, payload]) => getBus(auth).emit(event, payload)));
-      watch(adapter, { adapter: { ...adapter }, tables: auth.tables, locks: false, tell });
+      const underWay = new Set<Change[]>();
+      const tell = (changes: Change[]) => {
+        for (const others of underWay) correct(others, changes);
+        return Promise.all(changes.map(({ event, payload }) => getBus(auth).emit(event, payload)));
+      };
+      const { tables } = auth;
+      watch(adapter, {
+        original: { ...adapter },
+        own: adapter,
+        locks: false,
+        tables,
+        underWay,
+        tell,
+      });
     },
-  } satisfies BetterAuthPlugin;
+  };
 }
 
-const deletions = ["delete", "deleteMany", "consumeOne"] as const;
-const writes = ["update", "updateMany", "incrementOne", ...deletions] as const;
-type Write = (typeof writes)[number];
-type Change = { [Name in keyof Events]: [Name, EventPayload<Name>] }[keyof Events];
-type Tables = { [model: string]: { modelName: string } };
-type Row = { id: unknown; organizationId: unknown; userId: unknown; role: string };
-type Where = { field: string; value: unknown; operator?: string }[];
-type Query = { model: string; where: Where; limit?: number; update?: object; set?: object };
+type Row = { id: string; organizationId: string; userId: string; role: string };
+type Where = { field: string; value: unknown; operator?: string; connector?: string }[];
+type Query = { model: string; where: Where; update?: object; set?: object };
+type Page = Query & { limit: number; sortBy?: { field: string; direction: "asc" } };
 type Result = Row | number | null | void;
 type Adapter = { [method in Write]: (query: Query) => Promise<Result> } & {
   create(query: { model: string; data: object }): Promise<Row>;
-  findMany(query: Query): Promise<Row[]>;
+  findMany(query: Page): Promise<Row[]>;
   transaction<Answer>(run: (adapter: Adapter) => Promise<Answer>): Promise<Answer>;
 };
-/** The members of a list of changes are told at the same time. */
-type Tell = (together: Change[]) => unknown;
-type Scope = { adapter: Adapter; locks: boolean; tables: Tables; tell: Tell };
-
-/** Better Auth stops at 100 rows where no limit is given. */
-const all = 2 ** 31 - 1;
-
-const isNothing = (result: Result) => result === 0 || result === null;
-const concernsMembers = ({ update, set }: Query) =>
-  ["role", "userId", "organizationId"].some((field) => field in { ...update, ...set });
-
-/** Plugins use the names of the models; an app might use those of its tables. */
-const modelOf = ({ model }: { model: string }, tables: Tables) =>
-  ["member", "user", "organization"].find((name) =>
-    [name, tables[name]?.modelName].some((known) => model === known || model === `${known}s`),
-  );
+const deletions = ["delete", "deleteMany", "consumeOne"] as const;
+const writes = ["update", "updateMany", "incrementOne", ...deletions] as const;
+type Write = (typeof writes)[number];
+/** What is to be told, with the id of the row that it is about. */
+type Change = {
+  [Name in keyof Events]: { id: string; event: Name; payload: EventPayload<Name> };
+}[keyof Events];
+interface Scope {
+  /** The methods of the adapter, or of a transaction's, before they were wrapped. */
+  original: Adapter;
+  /** What an adapter without transactions hands out in place of one: itself. */
+  own: Adapter;
+  /** Whether this is a transaction, so that what was written stays locked. */
+  locks: boolean;
+  tables: { [model: string]: { modelName: string } };
+  /** What is told once its transaction is committed, or its deletion is done. */
+  underWay: Set<Change[]>;
+  tell(changes: Change[]): unknown;
+}
 
 /** Gives the adapter methods that tell what they change. */
 function watch(adapter: Adapter, scope: Scope): Adapter {
-  const { adapter: original, locks, tables, tell } = scope;
-  let lastTurn: Promise<unknown> = Promise.resolve();
-
+  const { original, tables, tell } = scope;
   adapter.create = async (query) => {
     const row = await original.create(query);
     if (modelOf(query, tables) === "member") await tell([told("added", { ...query.data, ...row })]);
     return row;
   };
-
-  adapter.transaction = async (run) => {
-    const changes: Change[][] = [];
-    const answer = await original.transaction((inner) => {
-      // Without transactions, and mostly within one, an adapter hands out itself.
-      if (inner === adapter || inner === original) return run(adapter);
-      changes.length = 0; // Some adapters run again what failed.
-      const keep: Tell = (together) => changes.push(together);
-      return run(watch({ ...inner }, { adapter: inner, locks: true, tables, tell: keep }));
-    });
-    for (const together of changes) await tell(together);
-    return answer;
-  };
-
-  const begin: Adapter["transaction"] = locks ? (run) => run(adapter) : adapter.transaction;
+  adapter.transaction = (run) =>
+    inTransaction(scope, 1, (inner) =>
+      run(inner.original === original ? adapter : watch({ ...inner.original }, inner)),
+    );
   for (const method of writes.filter((method) => original[method])) {
+    const deletes = deletions.some((deletion) => deletion === method);
     adapter[method] = async (query) => {
       const model = modelOf(query, tables);
-      const deletes = deletions.some((deletion) => deletion === method);
-      const matters = deletes ? model : model === "member" && concernsMembers(query);
-      if (!matters) return original[method](query);
-      return begin(async (transaction) => {
-        if (transaction !== adapter) return transaction[method](query);
-        const changes: Change[][] = [];
-        const keep: Tell = (together) => changes.push(together);
-        const change = model === "member" ? write : deleteEach;
-        // Nothing else keeps two changes apart, on one connection or without transactions.
-        const turn = lastTurn.then(() => change({ ...scope, tell: keep }, method, query));
-        lastTurn = turn.catch(() => {});
-        const result = await turn;
-        for (const together of changes) await tell(together);
-        return method === "delete" ? undefined : result;
-      });
+      if (deletes && model) return deleteRows(scope, method, query, ownerFields[model]);
+      if (model === "member" && Object.keys(changesOf(query)).length > 0)
+        return updateMembers(scope, method, query);
+      return original[method](query);
     };
   }
   return adapter;
 }
 
-/** Deletes users or organizations, with the memberships that the database takes along. */
-async function deleteEach(scope: Scope, method: Write, query: Query): Promise<Result> {
+async function updateMembers(scope: Scope, method: Write, query: Query): Promise<Result> {
+  const { role, ...moves } = changesOf(query);
+  const many = method === "updateMany";
+  const onlyRole = isExact(scope) && Object.keys(moves).length === 0;
+  if (onlyRole && idOf(query)) {
+    // One query, if it was another role: it does not matter which. It may change in between.
+    for (const operator of ["ne", "eq", "ne", "eq"]) {
+      const at = { ...query, where: [...query.where, { field: "role", operator, value: role }] };
+      const row = (await scope.original[many ? "update" : method](at)) as Row | null;
+      if (row && operator === "ne")
+        await scope.tell([told("updated", { ...row, ...changesOf(query) })]);
+      if (row) return many ? 1 : row;
+    }
+    return many ? 0 : null;
+  }
+  const rows = await read(scope, query, method === "incrementOne" ? 1 : undefined);
+  const results = await atomically(
+    scope,
+    onlyRole ? rows.slice(many ? 1 : rows.length) : rows,
+    async (inner) => {
+      const results: Result[] = [];
+      const together = inner.locks && many;
+      const held = together || !onlyRole ? await hold(inner, query.where, rows) : rows;
+      for (const some of slices(held, together ? 500 : 1)) {
+        const at = { ...query, where: [...query.where, ...like(some, "id")] };
+        const byRole = onlyRole && !together;
+        const result = byRole
+          ? await updateMembers(inner, method, at)
+          : await inner.original[method](at);
+        const changes = some.flatMap((was) => differences(was, { ...was, ...changesOf(query) }));
+        if (result && !byRole) await inner.tell(changes);
+        if (result) results.push(result);
+      }
+      return results;
+    },
+  );
+  return many ? sum(results) : (results[0] ?? null);
+}
+
+/** Deletes members; or users or organizations, and the memberships that the database takes along. */
+async function deleteRows(
+  scope: Scope,
+  method: Write,
+  query: Query,
+  owner: OwnerField,
+): Promise<Result> {
   const one = method === "consumeOne";
-  const model = modelOf(query, scope.tables);
-  const results: Result[] = [];
-  for (const { id } of await scope.adapter.findMany({ ...query, limit: one ? 1 : all })) {
-    const where = [...query.where, { field: "id", value: id }];
-    const memberships = [{ field: `${model}Id`, value: id }];
-    const result = await write(scope, method, { ...query, where }, memberships);
-    if (isNothing(result)) continue;
-    results.push(result);
-    if (model === "user") scope.tell([["user.deleted", { userId: `${id}`, action: "deleted" }]]);
+  const answer = (result: Result) => (method === "delete" ? undefined : result);
+  const id = idOf(query);
+  const members = owner === "id";
+  if (members && (one || (id && isExact(scope)))) {
+    // One query, exact without a lock: the row comes back as it was when it was deleted.
+    const row = (await scope.original.consumeOne(query)) as Row | null;
+    if (row) await scope.tell([told("removed", row)]);
+    return answer(one ? row : row ? 1 : 0);
   }
-  return one ? (results[0] ?? null) : results.length;
+  const expected: Change[] = [];
+  scope.underWay.add(expected);
+  try {
+    const rows = id && !members ? [{ id } as Row] : await read(scope, query, one ? 1 : undefined);
+    if (members && rows.length === 1 && isExact(scope))
+      return await deleteRows(
+        scope,
+        method,
+        { ...query, where: [...query.where, ...like(rows, "id")] },
+        owner,
+      );
+    if (owner === "userId") expected.push(...rows.map(toldDeleted));
+    const memberships = members ? rows : await membershipsOf(scope, rows, owner);
+    expected.unshift(...memberships.map((row) => told("removed", row)));
+
+    const results = await atomically(
+      scope,
+      memberships.length > 0 ? memberships : rows.slice(1),
+      async (inner) => {
+        const results: Result[] = [];
+        const held = await hold(inner, members ? query.where : [], memberships);
+        const others = expected.filter(({ event }) => event === "user.deleted");
+        const changes = inner.locks
+          ? [...held.map((row) => told("removed", row)), ...others]
+          : expected;
+        for (const some of slices(members ? held : rows, !inner.locks ? 50 : members ? 500 : 1)) {
+          const at = { ...query, where: [...query.where, ...like(some, "id")] };
+          const result = await inner.original[one ? method : "deleteMany"](at);
+          if (!result) continue;
+          results.push(result);
+          const ids = new Set(some.map(({ id }) => `${id}`));
+          const theirs = () =>
+            changes.filter(({ id, payload }) => ids.has(members ? id : (payload as Row)[owner]));
+          const all = one || result === some.length;
+          // Whether memberships go along is up to the database.
+          const left = members && all ? [] : await readAgain(inner, "member", theirs());
+          const usersLeft = all ? [] : await readAgain(inner, query.model, theirs());
+          await inner.tell(
+            theirs().filter(
+              ({ id, event }) => !(event === "user.deleted" ? usersLeft : left).includes(id),
+            ),
+          );
+        }
+        return results;
+      },
+    );
+    return answer(one ? (results[0] ?? null) : sum(results));
+  } finally {
+    scope.underWay.delete(expected);
+  }
 }
 
-/** Writes, and compares the members that are concerned before and after. */
-async function write(scope: Scope, method: Write, query: Query, members = query.where) {
-  const { adapter, tables, tell } = scope;
-  const before = tables["member"] ? await readMembers(scope, members) : [];
-  // Unlike `delete`, it says how many rows went: none, where somebody else was first.
-  const result = await adapter[method === "delete" ? "deleteMany" : method](query);
-  if (isNothing(result)) return result;
-  const together: Change[] = [];
-  // A database bounds the number of values in a query.
-  for (let from = 0; from < before.length; from += 100) {
-    const some = before.slice(from, from + 100);
-    const where = [{ field: "id", operator: "in", value: some.map(({ id }) => id) }];
-    const after = await adapter.findMany({ model: "member", where, limit: all });
-    for (const was of some) {
-      const is = after.find(({ id }) => id === was.id);
-      const same = is?.userId === was.userId && is?.organizationId === was.organizationId;
-      if (!same) together.push(told("removed", was));
-      if (is && (!same || is.role !== was.role))
-        together.push(told(same ? "updated" : "added", is));
+async function membershipsOf(scope: Scope, rows: Row[], owner: OwnerField): Promise<Row[]> {
+  const memberships: Row[] = [];
+  for (const some of scope.tables["member"] ? slices(rows, 50) : []) {
+    const where = like(some, "id").map((condition) => ({ ...condition, field: owner }));
+    memberships.push(...(await read(scope, { model: "member", where })));
+  }
+  return memberships;
+}
+
+/**
+ * Locks members until the end of the transaction, by writing to them what they have, and returns those
+ * that are still there, as they are now. Without transactions there is nothing to lock.
+ */
+async function hold({ original, locks }: Scope, where: Where, rows: Row[]): Promise<Row[]> {
+  if (!locks) return rows;
+  const held: Row[] = [];
+  for (const role of [...new Set(rows.map(({ role }) => role))].sort())
+    for (const some of slices(
+      rows.filter((row) => row.role === role),
+      500,
+    )) {
+      const asRead = [...where, ...like(some, "id", "organizationId", "userId", "role")];
+      const query = { model: "member", where: asRead, update: { role } };
+      const count = isExact({ original }) ? await original.updateMany(query) : 0;
+      if (count === some.length) held.push(...some);
+      // Somebody changed one of them since it was read. Each comes back with the role that it has now.
+      else
+        for (const row of some) {
+          const same = [...where, ...like([row], "id", "organizationId", "userId")];
+          const update = { userId: row.userId };
+          const is = await original.update({ model: "member", where: same, update });
+          if (is) held.push(is as Row);
+        }
     }
-  }
-  tell(together);
-  return result;
+  return held;
 }
 
-/** Reads members, and keeps others from changing them until the end of the transaction. */
-async function readMembers({ adapter, locks }: Scope, where: Where): Promise<Row[]> {
-  const locked = new Set<string>();
+/** What ends happens once: whoever tells of it first corrects what others are about to tell. */
+function correct(underWay: Change[], told: Change[]): void {
+  for (const { id, event, payload } of told) {
+    const index = underWay.findIndex(
+      (change) => change.id === id && /(removed|user.deleted)$/.test(change.event),
+    );
+    const change = underWay[index];
+    if (change?.event === event) underWay.splice(index, 1);
+    else if (change && event === "organization.member.updated")
+      Object.assign(change, { payload: { ...change.payload, role: payload.role } });
+  }
+}
+
+/** Runs in the transaction that there is, or in one of its own if there is something to hold. */
+const atomically = <Answer>(scope: Scope, rows: Row[], run: (inner: Scope) => Promise<Answer>) =>
+  scope.locks || rows.length === 0 ? run(scope) : inTransaction(scope, 5, run);
+
+/** Tells what changed once it is committed. What a database gives up for another may be tried anew. */
+async function inTransaction<Answer>(
+  scope: Scope,
+  attempts: number,
+  run: (inner: Scope) => Promise<Answer>,
+): Promise<Answer> {
+  const kept: Change[] = [];
+  const awaited: unknown[] = [];
+  let locks = false;
+  let answer: Answer;
+  scope.underWay.add(kept);
+  try {
+    answer = await scope.original.transaction((inner) => {
+      // Without transactions, what is done is told at once, and waited for together.
+      if (inner === scope.own)
+        return run({ ...scope, tell: (changes) => void awaited.push(scope.tell(changes)) });
+      locks = true;
+      kept.length = 0; // Some adapters run again what failed.
+      const tell = (changes: Change[]) => kept.push(...changes);
+      return run({ ...scope, original: inner, own: inner, locks, tell });
+    });
+  } catch (error) {
+    const { code, cause } = error as { code?: unknown; cause?: { code?: unknown } };
+    const text = `${error} ${code} ${cause} ${cause?.code}`;
+    if (!locks || attempts === 1 || !givenUp.test(text)) throw error;
+    return await inTransaction(scope, attempts - 1, run);
+  } finally {
+    scope.underWay.delete(kept);
+  }
+  await Promise.all([scope.tell(kept), ...awaited]);
+  return answer;
+}
+const givenUp = /deadlock|40P01|40001|serializ|P2034|ER_CHECKREAD|SQLITE_BUSY|is locked/i;
+
+/** Reads all rows, in pages, so that others get their turn in between. */
+async function read(
+  { original, locks }: Scope,
+  { model, where }: Query,
+  limit = 2_000,
+): Promise<Row[]> {
+  if (locks && typeof where[0]?.value === "string") {
+    // In SQLite, a transaction that reads first cannot write once others have written.
+    const nothing = ["lt", "gt"].map((operator) => ({ ...where[0]!, operator }));
+    const update = model === "member" ? { role: "" } : { name: "" };
+    await original.updateMany({ model, where: nothing, update });
+  }
+  const rows: Row[] = [];
   for (;;) {
-    const members = await adapter.findMany({ model: "member", where, limit: all });
-    const roles = new Set(members.map(({ role }) => role).filter((role) => !locked.has(role)));
-    if (!locks || roles.size === 0) return members;
-    // An adapter has no other way to lock a row than to write it, here the role that it has.
-    for (const role of [...roles].sort()) {
-      const unchanged = [...where, { field: "role", value: role }];
-      await adapter.updateMany({ model: "member", where: unchanged, update: { role } });
-      locked.add(role);
-    }
+    const last = rows.slice(-1).map(({ id }) => ({ field: "id", operator: "gt", value: id }));
+    const sortBy = { field: "id", direction: "asc" } as const;
+    const page = await original.findMany({ model, where: [...where, ...last], limit, sortBy });
+    rows.push(...page);
+    if (page.length < 2_000) return rows;
   }
 }
 
-function told(action: "added" | "removed" | "updated", { organizationId, userId, role }: Row) {
+/** Returns the ids of those rows that are still there. */
+async function readAgain({ original, locks }: Scope, model: string, changes: Change[]) {
+  const left: string[] = [];
+  for (const some of slices(changes, locks ? 500 : 50)) {
+    const found = original.findMany({ model, where: like(some, "id"), limit: some.length });
+    // What is deleted is told of, even if this fails; in a transaction nothing is deleted then.
+    const rows = await (locks ? found : found.catch(() => []));
+    left.push(...rows.map(({ id }) => `${id}`));
+  }
+  return left;
+}
+
+/** Since Better Auth 1.6, an adapter returns what it deletes, and numbers of rows are right. */
+const isExact = ({ original }: { original: Adapter }) => original.consumeOne !== undefined;
+const sum = (numbers: Result[]) => numbers.reduce<number>((sum, number) => sum + Number(number), 0);
+const slices = <Item>(items: Item[], size: number) =>
+  items.flatMap((_, from) => (from % size === 0 ? [items.slice(from, from + size)] : []));
+const ownerFields = { member: "id", user: "userId", organization: "organizationId" } as const;
+type OwnerField = (typeof ownerFields)[keyof typeof ownerFields];
+
+/** Conditions that rows with these values meet. */
+function like<Field extends string>(
+  rows: { [field in Field]: unknown }[],
+  ...fields: Field[]
+): Where {
+  return fields.map((field) => {
+    const values = [...new Set(rows.map((row) => row[field]))];
+    return values.length === 1
+      ? { field, value: values[0] }
+      : { field, operator: "in", value: values };
+  });
+}
+
+/** The id that the query names, if it does. */
+function idOf({ where }: Query): unknown {
+  const id = where.find(({ field, operator = "eq" }) => field === "id" && operator === "eq");
+  return where.some(({ connector }) => connector === "OR") ? undefined : id?.value;
+}
+
+/** What the query changes of that which is told. */
+function changesOf({ update, set }: Query): Partial<Row> {
+  const fields = Object.entries({ ...update, ...set }).filter(
+    ([field, value]) => /^(organizationId|userId|role)$/.test(field) && value !== undefined,
+  );
+  return Object.fromEntries(fields);
+}
+
+/** Plugins use the names of the models; an app might use those of its tables. */
+function modelOf({ model }: { model: string }, tables: Scope["tables"]) {
+  return (["member", "user", "organization"] as const).find((name) =>
+    [name, tables[name]?.modelName].some((known) => model === known || model === `${known}s`),
+  );
+}
+
+function differences(was: Row, is: Row): Change[] {
+  const stayed =
+    `${was.userId}` === `${is.userId}` && `${was.organizationId}` === `${is.organizationId}`;
+  if (!stayed) return [told("removed", was), told("added", is)];
+  return was.role === is.role ? [] : [told("updated", is)];
+}
+
+function told(action: "added" | "removed" | "updated", row: Row): Change {
+  const { id, organizationId, userId, role } = row;
   const payload = { organizationId: `${organizationId}`, userId: `${userId}`, role, action };
   // The name and the payload have the same action, which the compiler cannot follow.
-  return [`organization.member.${action}`, payload] as Change;
+  return { id: `${id}`, event: `organization.member.${action}`, payload } as Change;
+}
+
+function toldDeleted({ id }: Row): Change {
+  return { id: `${id}`, event: "user.deleted", payload: { userId: `${id}`, action: "deleted" } };
 }

@@ -10,7 +10,11 @@ export interface Answer {
 export class Client {
   readonly #cookies = new Map<string, string>();
 
-  constructor(readonly url: string) {}
+  constructor(
+    readonly url: string,
+    /** A handler in this process, say. */
+    readonly fetch: (url: string, request: RequestInit) => Promise<Response> = globalThis.fetch,
+  ) {}
 
   post(path: string, body: object = {}, headers?: Record<string, string>): Promise<Answer> {
     return this.send("POST", path, body, headers);
@@ -30,8 +34,8 @@ export class Client {
   }
 
   /** The same browser at another server, where its cookies are good too. */
-  at(url: string): Client {
-    const client = new Client(url);
+  at(url: string, fetch = this.fetch): Client {
+    const client = new Client(url, fetch);
     for (const [name, value] of this.#cookies) client.#cookies.set(name, value);
     return client;
   }
@@ -51,7 +55,7 @@ export class Client {
   }
 
   async #send(url: string, request: RequestInit): Promise<Answer> {
-    const response = await fetch(url, {
+    const response = await this.fetch(url, {
       ...request,
       headers: { ...request.headers, origin: this.url, cookie: this.#cookie },
     });

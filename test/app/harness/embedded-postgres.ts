@@ -56,6 +56,8 @@ async function startIn(folder: Folder, user: User): Promise<EmbeddedPostgres> {
     `--set=port=${port}`,
     "--set=listen_addresses=127.0.0.1",
     "--set=unix_socket_directories=",
+    // So that what was committed can be read back from its log: see decoded-changes.ts.
+    "--set=wal_level=logical",
     "--no-sync",
   ]);
   await rm(passwordFile);

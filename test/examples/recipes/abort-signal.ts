@@ -1,3 +1,5 @@
+// Needs no Better Auth.
+
 import type { EventBus, EventHandler, EventName, EventPayload } from "@kernia/events";
 
 /** Subscribes a handler until the signal is aborted; not at all if it already is. */

@@ -1,6 +1,14 @@
+// Needs Better Auth 1.5 or newer, and @better-auth/core in the same version as a dependency of yours.
+// `inTransaction` alone needs neither.
+
 import { queueAfterTransactionHook } from "@better-auth/core/context";
-import { getBus, type EventBus, type EventName, type EventPayload } from "@kernia/events";
-import type { AuthContext } from "better-auth";
+import {
+  getBus,
+  type AuthContext,
+  type EventBus,
+  type EventName,
+  type EventPayload,
+} from "@kernia/events";
 import type pg from "pg";
 
 // A handler that runs before the commit runs in the emitter's transaction, and when one of its

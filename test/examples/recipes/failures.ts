@@ -1,3 +1,5 @@
+// Needs no Better Auth.
+
 import type { Logger } from "@kernia/events";
 
 /**

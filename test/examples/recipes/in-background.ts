@@ -1,3 +1,5 @@
+// Needs Better Auth 1.4 or newer.
+
 import { getBus } from "@kernia/events";
 import type { BetterAuthPlugin } from "better-auth";
 import { createAuthEndpoint, sessionMiddleware } from "better-auth/api";

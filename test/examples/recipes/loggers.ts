@@ -1,14 +1,44 @@
+// Needs Better Auth 1.3 or newer, or none: it also serves `new EventBus(logger)` and the outbox's worker.
+
+import { inspect } from "node:util";
 import type { Logger } from "@kernia/events";
 import type { Logger as Pino } from "pino";
 import type { Logger as Winston } from "winston";
 
-/** Lets a bus log to pino, whose methods take an object first. */
-export const forPino = (pino: Pino): Logger => ({
-  error: (message, event, err) => pino.error({ event, err }, message),
-});
+type Level = "debug" | "info" | "warn" | "error";
 
-/** Lets a bus log to winston, which prints an error only as a string. */
-export const forWinston = (winston: Winston): Logger => ({
-  error: (message, event, error) =>
-    winston.error(message, { event, error: error instanceof Error ? error.stack : error }),
-});
+/** A logger for Better Auth, and for this library. */
+export interface AuthLogger extends Logger {
+  /** What Better Auth passes on: all of it, so that the other logger's own level decides. */
+  readonly level: "debug";
+  log(level: Level, message: string, ...details: unknown[]): void;
+}
+
+/**
+ * Lets Better Auth and a bus log to pino, whose methods take an object first.
+ *
+ * @example
+ * ```ts
+ * const auth = betterAuth({ logger: forPino(pino()) });
+ * ```
+ */
+export const forPino = (pino: Pino): AuthLogger =>
+  loggerOf((level, message, details) => {
+    const err = details.find((detail) => detail instanceof Error);
+    pino[level]({ err, details: details.filter((detail) => detail !== err) }, message);
+  });
+
+/** Lets Better Auth and a bus log to winston, which prints an error only as a string. */
+export const forWinston = (winston: Winston): AuthLogger =>
+  loggerOf((level, message, details) => {
+    const texts = details.map((detail) => (detail instanceof Error ? inspect(detail) : detail));
+    winston[level](message, { details: texts });
+  });
+
+function loggerOf(write: (level: Level, message: string, details: unknown[]) => void): AuthLogger {
+  return {
+    level: "debug",
+    log: (level, message, ...details) => write(level, message, details),
+    error: (message, ...details) => write("error", message, details),
+  };
+}

@@ -1,3 +1,5 @@
+// Needs no Better Auth.
+
 import type { EventBus, EventHandler, EventName, EventPayload } from "@kernia/events";
 
 /**

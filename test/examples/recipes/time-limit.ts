@@ -1,3 +1,5 @@
+// Needs no Better Auth.
+
 import type { EventHandler } from "@kernia/events";
 
 /**
