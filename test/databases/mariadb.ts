@@ -1,19 +1,17 @@
 import { randomUUID } from "node:crypto";
-import type { Defer } from "../app/harness/deferred";
 import { ask } from "../app/harness/guardian";
 import { databaseOf } from "../app/paths/sql";
 import type { Engine } from "./engine";
 
 let server: Promise<string> | undefined;
 
-/** The server at `MARIADB_URL`, else one that is started from what is installed. */
-function startMariaDb(defer: Defer): Promise<string> {
+/**
+ * The server at `MARIADB_URL`, else one for all that is started from what is installed; the guardian
+ * removes it once this process is gone.
+ */
+function startMariaDb(): Promise<string> {
   const url = process.env["MARIADB_URL"];
-  if (url) return Promise.resolve(url);
-  server ??= ask("startMariaDb").then((started) => {
-    defer(() => ask("remove", started));
-    return started;
-  });
+  server ??= url ? Promise.resolve(url) : ask("startMariaDb");
   return server;
 }
 
@@ -22,7 +20,7 @@ const mariaDb = (name: string, ...settings: string[]): Engine => ({
   shared: true,
   async create(defer) {
     const { createConnection } = await import("mysql2/promise");
-    const url = new URL(await startMariaDb(defer));
+    const url = new URL(await startMariaDb());
     const database = `kernia_events_${randomUUID().replaceAll("-", "")}`;
     const query = async (statement: string) => {
       const connection = await createConnection(url.href);
@@ -40,8 +38,9 @@ const mariaDb = (name: string, ...settings: string[]): Engine => ({
       pool.on("connection", (connection) => {
         for (const setting of settings) connection.query(`set session ${setting}`);
       });
-      defer(() => pool.promise().end());
-      return pool as never;
+      const promisePool = pool.promise();
+      defer(() => promisePool.end());
+      return promisePool;
     };
     return databaseOf(connect);
   },

@@ -1,3 +1,98 @@
+import { createHash } from "node:crypto";
+import { mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { getAuthTables, type DBFieldAttribute } from "@better-auth/core/db";
+import type { BetterAuthOptions } from "better-auth";
+import { createDatabase, createPool, startPostgres } from "../app/harness/postgres";
+import { migrate, outsideOf } from "../app/paths/sql";
 import type { Engine } from "./engine";
 
-export const prismaEngines: readonly Engine[] = [];
+const run = promisify(execFile);
+/** Where the clients find the runtime that they need. */
+const clients = fileURLToPath(new URL("node_modules/.prisma-clients/", import.meta.url));
+
+const prismaPostgres = (transactions: boolean): Engine => ({
+  name: `Prisma, PostgreSQL, ${transactions ? "transactions" : "no transactions"}`,
+  shared: true,
+  create: async (defer) => createDatabase(await startPostgres(defer), defer),
+  async open(url, defer) {
+    const { PrismaPg } = await import("@prisma/adapter-pg");
+    const { prismaAdapter } = await import("@better-auth/prisma-adapter");
+    const connect = () => {
+      const pool = createPool(url, { max: 10 });
+      defer(() => pool.end());
+      return pool;
+    };
+    return {
+      transactions,
+      outside: await outsideOf(connect()),
+      async connect(options) {
+        await migrate({ ...options, database: connect() });
+        const PrismaClient = await generateClient(schemaOf(options));
+        const prisma = new PrismaClient({
+          adapter: new PrismaPg({ connectionString: url, max: 10 }),
+        });
+        defer(() => prisma.$disconnect());
+        return prismaAdapter(prisma, { provider: "postgresql", transaction: transactions });
+      },
+    };
+  },
+});
+
+export const prismaEngines: readonly Engine[] = [prismaPostgres(true), prismaPostgres(false)];
+
+type PrismaClient = new (options: object) => { $disconnect(): Promise<void> };
+
+/** What `prisma generate` makes of the schema, once for all who have the same one. */
+async function generateClient(schema: string): Promise<PrismaClient> {
+  const folder = join(clients, createHash("sha256").update(schema).digest("hex").slice(0, 16));
+  if (!(await exists(folder))) {
+    const unfinished = `${folder}-${process.pid}`;
+    await mkdir(unfinished, { recursive: true });
+    const file = join(unfinished, "schema.prisma");
+    await writeFile(file, schema);
+    const cli = createRequire(import.meta.url).resolve("prisma/build/index.js");
+    const env = { ...process.env, CHECKPOINT_DISABLE: "1", PRISMA_HIDE_UPDATE_MESSAGE: "1" };
+    await run(process.execPath, [cli, "generate", `--schema=${file}`], { cwd: unfinished, env });
+    await rename(unfinished, folder).catch(() => rm(unfinished, { recursive: true }));
+  }
+  return (await import(pathToFileURL(join(folder, "client", "client.ts")).href)).PrismaClient;
+}
+
+const exists = async (path: string) => {
+  try {
+    await stat(path);
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+/** What the command line of Better Auth would write for these options, without the relations. */
+function schemaOf(options: BetterAuthOptions): string {
+  const models = Object.values(getAuthTables(options)).map(({ modelName, fields }) => {
+    const lines = Object.entries(fields).map(([key, field]) => {
+      const type = `${typeOf(field)}${field.required === false ? "?" : ""}`;
+      return `  ${field.fieldName ?? key} ${type}${field.unique ? " @unique" : ""}${nativeOf(field)}`;
+    });
+    return [`model ${modelName} {`, "  id String @id", ...lines, "}"].join("\n");
+  });
+  return [
+    'generator client {\n  provider = "prisma-client"\n  output = "./client"\n}',
+    'datasource db {\n  provider = "postgresql"\n}',
+    ...models,
+  ].join("\n\n");
+}
+
+function typeOf({ type, bigint }: DBFieldAttribute): string {
+  if (type === "boolean") return "Boolean";
+  if (type === "date") return "DateTime";
+  if (type === "number") return bigint ? "BigInt" : "Int";
+  return type === "json" || type === "string[]" || type === "number[]" ? "Json" : "String";
+}
+
+const nativeOf = ({ type }: DBFieldAttribute) => (type === "date" ? " @db.Timestamptz(6)" : "");
