@@ -100,26 +100,28 @@ async function updateMembers(scope: Scope, method: Write, query: Query): Promise
     return many ? 0 : null;
   }
   const rows = await read(scope, query, method === "incrementOne" ? 1 : undefined);
-  const results = await atomically(
-    scope,
-    onlyRole ? rows.slice(many ? 1 : rows.length) : rows,
-    async (inner) => {
-      const results: Result[] = [];
-      const together = inner.locks && many;
-      const held = together || !onlyRole ? await hold(inner, query.where, rows) : rows;
-      for (const some of slices(held, together ? 500 : 1)) {
-        const at = { ...query, where: [...query.where, ...like(some, "id")] };
-        const byRole = onlyRole && !together;
-        const result = byRole
-          ? await updateMembers(inner, method, at)
-          : await inner.original[method](at);
-        const changes = some.flatMap((was) => differences(was, { ...was, ...changesOf(query) }));
-        if (result && !byRole) await inner.tell(changes);
-        if (result) results.push(result);
+  const needed = onlyRole ? rows.slice(many ? 1 : rows.length) : rows;
+  const results = await atomically(scope, needed, async (inner) => {
+    const results: Result[] = [];
+    const together = inner.locks && many;
+    const held = together || !onlyRole ? await hold(inner, query.where, rows) : rows;
+    for (const some of slices(held, together ? 500 : 1)) {
+      const at = { ...query, where: [...query.where, ...like(some, "id")] };
+      if (together) {
+        results.push(await inner.original.updateMany(at));
+        await inner.tell(some.flatMap((was) => differences(was, { ...was, ...changesOf(query) })));
+        continue;
       }
-      return results;
-    },
-  );
+      const single = many ? "update" : method;
+      const update = onlyRole ? updateMembers(inner, single, at) : inner.original[single](at);
+      const is = (await update) as Row | null;
+      if (is) results.push(many ? 1 : is);
+      // If nothing is locked, its role may have changed since it was read.
+      const was = { ...some[0]!, ...(role === undefined && { role: is?.role ?? "" }) };
+      if (is && !onlyRole) await inner.tell(differences(was, is));
+    }
+    return results;
+  });
   return many ? sum(results) : (results[0] ?? null);
 }
 
