@@ -1,9 +1,10 @@
+import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { getAuthTables, type DBFieldAttribute } from "@better-auth/core/db";
 import type { BetterAuthOptions } from "better-auth";
@@ -50,27 +51,24 @@ type PrismaClient = new (options: object) => { $disconnect(): Promise<void> };
 /** What `prisma generate` makes of the schema, once for all who have the same one. */
 async function generateClient(schema: string): Promise<PrismaClient> {
   const folder = join(clients, createHash("sha256").update(schema).digest("hex").slice(0, 16));
-  if (!(await exists(folder))) {
+  if (!existsSync(folder)) {
     const unfinished = `${folder}-${process.pid}`;
-    await mkdir(unfinished, { recursive: true });
     const file = join(unfinished, "schema.prisma");
+    await mkdir(unfinished, { recursive: true });
     await writeFile(file, schema);
     const cli = createRequire(import.meta.url).resolve("prisma/build/index.js");
-    const env = { ...process.env, CHECKPOINT_DISABLE: "1", PRISMA_HIDE_UPDATE_MESSAGE: "1" };
-    await run(process.execPath, [cli, "generate", `--schema=${file}`], { cwd: unfinished, env });
-    await rename(unfinished, folder).catch(() => rm(unfinished, { recursive: true }));
+    // Any file will do: it would download an engine that only migrations use.
+    const unused = { PRISMA_SCHEMA_ENGINE_BINARY: process.execPath };
+    const env = { ...process.env, ...unused, CHECKPOINT_DISABLE: "1" };
+    try {
+      await run(process.execPath, [cli, "generate", `--schema=${file}`], { cwd: unfinished, env });
+      await rename(unfinished, folder);
+    } finally {
+      await rm(unfinished, { recursive: true, force: true });
+    }
   }
   return (await import(pathToFileURL(join(folder, "client", "client.ts")).href)).PrismaClient;
 }
-
-const exists = async (path: string) => {
-  try {
-    await stat(path);
-    return true;
-  } catch {
-    return false;
-  }
-};
 
 /** What the command line of Better Auth would write for these options, without the relations. */
 function schemaOf(options: BetterAuthOptions): string {
