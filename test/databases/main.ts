@@ -34,6 +34,8 @@ if (chosen.length === 0) {
   );
   process.exit(2);
 }
+// Better Auth prints what a request failed with, which is counted here.
+console.error = () => {};
 const deferred = new Deferred();
 const rows: Row[] = [];
 try {
@@ -53,7 +55,8 @@ const header = [
   "told rightly",
   "unchanged",
   "rounds told",
-  "failed (without)",
+  "deadlocks (without)",
+  "other errors",
   "not run",
 ];
 printTable(header, rows);
@@ -117,20 +120,34 @@ async function judgePaths(engine: Engine, defer: Defer): Promise<Cell[]> {
 function judgeContention(without: Contention, with_: Contention): Cell[] {
   const right = with_.rounds - with_.wrong.length;
   for (const line of with_.wrong) console.log(`  ${red(line)}`);
-  // What fails without it fails now more, now less.
-  const most = without.failed + 2 * Math.sqrt(without.failed);
-  const text = `${with_.failed} (${without.failed}) of ${with_.requests}`;
-  const codes = (counts: Readonly<Record<string, number>>) =>
-    Object.entries(counts)
+  const codes = ({ codes }: Contention) =>
+    Object.entries(codes)
       .map(([code, count]) => `${count} ${code}`)
       .join(", ") || "nothing";
-  console.log(
-    dim(`  failed with: ${codes(with_.codes)}; without the plugin: ${codes(without.codes)}`),
-  );
+  console.log(dim(`  failed with: ${codes(with_)}; without the plugin: ${codes(without)}`));
+
+  const [deadlocks, deadlocksWithout] = [deadlocksOf(with_), deadlocksOf(without)];
+  const [errors, errorsWithout] = [with_.failed - deadlocks, without.failed - deadlocksWithout];
   return [
     { text: `${right} of ${with_.rounds}`, right: right === with_.rounds },
-    { text, right: with_.failed <= most },
+    {
+      text: `${deadlocks} (${deadlocksWithout})`,
+      // What comes without the plugin comes now more often, now less.
+      right: deadlocks <= deadlocksWithout + 2 * Math.sqrt(deadlocksWithout),
+    },
+    {
+      // Better Auth itself has a few, where a user is gone between two of its queries.
+      text: `${errors} (${errorsWithout})`,
+      right: errors <= errorsWithout + 2 * Math.sqrt(errorsWithout + 1),
+    },
   ];
+}
+
+/** How often the database gave up what waited for another. */
+function deadlocksOf({ codes }: Contention): number {
+  return Object.entries(codes)
+    .filter(([code]) => /deadlock|lock_wait|checkread|busy|locked|40P01|40001|P2034/i.test(code))
+    .reduce((sum, [, count]) => sum + count, 0);
 }
 
 function report({ name }: Path, lines: readonly string[]): void {

@@ -8,6 +8,8 @@ import { codeOf } from "./outcome";
 import type { PeerOptions, Taken } from "./peer";
 
 /** The process that `peer.ts` starts. */
+// As in `main.ts`.
+console.error = () => {};
 const deferred = new Deferred();
 process.on("disconnect", async () => {
   await deferred.run();
