@@ -2,38 +2,18 @@ import { join } from "node:path";
 import { getAuthTables, type DBFieldAttribute } from "@better-auth/core/db";
 import type { BetterAuthOptions } from "better-auth";
 import { createTemporaryFolder } from "../app/harness/temporary-folder";
-import { createDatabase, createPool, startPostgres } from "../app/harness/postgres";
 import { encodeForSqlite, migrate, outsideOf } from "../app/paths/sql";
 import type { Engine } from "./engine";
+import { adaptedPostgres } from "./postgres";
 
-const drizzlePostgres = (transactions: boolean): Engine => ({
-  name: `Drizzle, PostgreSQL, ${transactions ? "transactions" : "no transactions"}`,
-  shared: true,
-  create: async (defer) => createDatabase(await startPostgres(defer), defer),
-  async open(url, defer) {
+const drizzlePostgres = (transactions: boolean): Engine =>
+  adaptedPostgres("Drizzle", transactions, async (options, pool) => {
     const { drizzle } = await import("drizzle-orm/node-postgres");
     const { drizzleAdapter } = await import("@better-auth/drizzle-adapter");
-    const connect = () => {
-      const pool = createPool(url, { max: 10 });
-      defer(() => pool.end());
-      return pool;
-    };
-    return {
-      transactions,
-      outside: await outsideOf(connect()),
-      async connect(options) {
-        const pool = connect();
-        await migrate({ ...options, database: pool });
-        const schema = await postgresSchema(options);
-        return drizzleAdapter(drizzle(pool, { schema }), {
-          provider: "pg",
-          schema,
-          transaction: transactions,
-        });
-      },
-    };
-  },
-});
+    const schema = await postgresSchema(options);
+    const database = drizzle(pool, { schema });
+    return drizzleAdapter(database, { provider: "pg", schema, transaction: transactions });
+  });
 
 const drizzleLibsql: Engine = {
   name: "Drizzle, libsql, transactions",

@@ -8,41 +8,23 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { getAuthTables, type DBFieldAttribute } from "@better-auth/core/db";
 import type { BetterAuthOptions } from "better-auth";
-import { createDatabase, createPool, startPostgres } from "../app/harness/postgres";
-import { migrate, outsideOf } from "../app/paths/sql";
 import type { Engine } from "./engine";
+import { adaptedPostgres } from "./postgres";
 
 const run = promisify(execFile);
 /** Where the clients find the runtime that they need. */
 const clients = fileURLToPath(new URL("node_modules/.prisma-clients/", import.meta.url));
 
-const prismaPostgres = (transactions: boolean): Engine => ({
-  name: `Prisma, PostgreSQL, ${transactions ? "transactions" : "no transactions"}`,
-  shared: true,
-  create: async (defer) => createDatabase(await startPostgres(defer), defer),
-  async open(url, defer) {
+const prismaPostgres = (transactions: boolean): Engine =>
+  adaptedPostgres("Prisma", transactions, async (options, _, url, defer) => {
     const { PrismaPg } = await import("@prisma/adapter-pg");
     const { prismaAdapter } = await import("@better-auth/prisma-adapter");
-    const connect = () => {
-      const pool = createPool(url, { max: 10 });
-      defer(() => pool.end());
-      return pool;
-    };
-    return {
-      transactions,
-      outside: await outsideOf(connect()),
-      async connect(options) {
-        await migrate({ ...options, database: connect() });
-        const PrismaClient = await generateClient(schemaOf(options));
-        const prisma = new PrismaClient({
-          adapter: new PrismaPg({ connectionString: url, max: 10 }),
-        });
-        defer(() => prisma.$disconnect());
-        return prismaAdapter(prisma, { provider: "postgresql", transaction: transactions });
-      },
-    };
-  },
-});
+    const PrismaClient = await generateClient(schemaOf(options));
+    const adapter = new PrismaPg({ connectionString: url, max: 10 });
+    const prisma = new PrismaClient({ adapter });
+    defer(() => prisma.$disconnect());
+    return prismaAdapter(prisma, { provider: "postgresql", transaction: transactions });
+  });
 
 export const prismaEngines: readonly Engine[] = [prismaPostgres(true), prismaPostgres(false)];
 
