@@ -53,6 +53,6 @@ function print({ changes, owed, told, failed, deadlocks, verdict }: LoadResult):
   console.log(`  ${owed} events to tell, ${told} told`);
   for (const kind of kinds) {
     console.log(`  ${kind}: ${verdict[kind].length}`);
-    for (const event of verdict[kind].slice(0, 3)) console.log(`    ${event}`);
+    for (const event of verdict[kind].slice(0, 3)) console.log(`    ${event.slice(0, 200)}`);
   }
 }

@@ -177,7 +177,7 @@ async function deleteRows(
             changes.filter(({ id, payload }) => ids.has(members ? id : (payload as Row)[owner]));
           const all = one || result === some.length;
           // Whether memberships go along is up to the database.
-          const left = members && all ? [] : await readAgain(inner, "member", theirs());
+          const left = members && inner.locks ? [] : await readAgain(inner, "member", theirs());
           const usersLeft = all ? [] : await readAgain(inner, query.model, theirs());
           await inner.tell(
             theirs().filter(
