@@ -1,14 +1,15 @@
 import { randomUUID } from "node:crypto";
 import { stripe as betterAuthStripe } from "@better-auth/stripe";
-import { EventBus, getBus, type EventName, type EventPayload } from "@kernia/events";
+import { getBus } from "@kernia/events";
 import { betterAuth, type AuthContext, type BetterAuthPlugin } from "better-auth";
 import { memoryAdapter } from "better-auth/adapters/memory";
 import { organization } from "better-auth/plugins";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
 import { deferToEnd } from "../app/harness/defer-to-end";
 import { paths } from "../app/paths/paths";
+import { Recorder } from "../app/paths/recorder";
 import { startPathServer, type PathServer, type PathServerOptions } from "../app/paths/server";
-import { deletedTooEarly, leadsTo, owed, readTables, sorted, type Told } from "../app/paths/tables";
+import { deletedTooEarly, leadsTo, owed, readTables, sorted } from "../app/paths/tables";
 import type { Answer } from "../app/harness/client";
 import { accept, invite, must, password } from "../app/harness/people";
 import { seatPriceId, teamPlan } from "../app/harness/plans";
@@ -340,67 +341,3 @@ test("tables may have names of their own, and there may be no organization plugi
     { userId: "u_1", action: "deleted" },
   ]);
 });
-
-/** Keeps what is emitted until a change is answered, and looks whether others can see it already. */
-class Recorder {
-  readonly tooEarly: Told[] = [];
-  /** How many events the handlers are done with. */
-  handled = 0;
-  #told: Told[] = [];
-  #server: PathServer | undefined;
-
-  plugin(): BetterAuthPlugin {
-    const record = (told: Told) => this.#told.push(told);
-    class RecordingBus extends EventBus {
-      override emit<Name extends EventName>(event: Name, payload: EventPayload<Name>) {
-        record([event, payload] as Told);
-        return super.emit(event, payload);
-      }
-    }
-    return {
-      id: "recorder",
-      init: (auth) => ({ context: { pluginState: { events: new RecordingBus(auth.logger) } } }),
-    };
-  }
-
-  watch(server: PathServer): void {
-    this.#server = server;
-    const bus = getBus(server.context);
-    bus.on("organization.member.added", (event) => this.#look("organization.member.added", event));
-    bus.on("organization.member.removed", (event) =>
-      this.#look("organization.member.removed", event),
-    );
-    bus.on("organization.member.updated", (event) =>
-      this.#look("organization.member.updated", event),
-    );
-    bus.on("user.deleted", (event) => this.#look("user.deleted", event));
-  }
-
-  begin(): void {
-    this.tooEarly.length = 0;
-    this.handled = 0;
-    this.#told = [];
-  }
-
-  end(): Told[] {
-    const told = this.#told;
-    this.#told = [];
-    return told;
-  }
-
-  async #look(...[event, payload]: Told): Promise<void> {
-    const { rows } = await this.#server!.outside.query<{ member: number; user: number }>(
-      `select (select count(*)::int from member
-               where "organizationId"::text = $1 and "userId"::text = $2) as member,
-              (select count(*)::int from "user" where id::text = $2) as user`,
-      ["organizationId" in payload ? payload.organizationId : null, payload.userId],
-    );
-    const { member, user } = rows[0]!;
-    const wrong =
-      event === "user.deleted"
-        ? user !== 0
-        : member !== (event === "organization.member.removed" ? 0 : 1);
-    if (wrong) this.tooEarly.push([event, payload] as Told);
-    this.handled++;
-  }
-}

@@ -2,6 +2,7 @@ import { createDatabase } from "./database";
 import { Deferred } from "./deferred";
 import { startEmbeddedPostgres, type EmbeddedPostgres } from "./embedded-postgres";
 import { createFolder, removeFolder } from "./folder";
+import { startMariaDb } from "./mariadb";
 
 /**
  * The process that `guardian.ts` starts. It makes what outlives a process (servers, databases,
@@ -34,6 +35,12 @@ const actions = {
   },
   stopServer: (url: string) => servers.get(url)!.stop(),
   startServerAgain: (url: string) => servers.get(url)!.startAgain(),
+
+  async startMariaDb(): Promise<string> {
+    const server = await startMariaDb();
+    removals.set(server.url, server.remove);
+    return server.url;
+  },
 
   async createDatabase(serverUrl: string): Promise<string> {
     const database = await createDatabase(serverUrl);

@@ -1,6 +1,8 @@
 import type { BetterAuthOptions } from "better-auth";
 import type { Tables } from "./tables";
 
+export type DatabaseOption = NonNullable<BetterAuthOptions["database"]>;
+
 /** A database as the paths need it: what Better Auth writes to, and what others see of it. */
 export interface Database {
   /** Whether several changes can be made as one. */
@@ -8,7 +10,7 @@ export interface Database {
   /** Whether it numbers its rows itself. */
   readonly serialIds?: boolean;
   /** Makes the tables that these options call for, and returns what is their `database`. */
-  connect(options: BetterAuthOptions): Promise<NonNullable<BetterAuthOptions["database"]>>;
+  connect(options: BetterAuthOptions): Promise<DatabaseOption>;
   readonly outside: Outside;
 }
 

@@ -1,10 +1,9 @@
-import { getMigrations } from "better-auth/db/migration";
 import { Kysely, PostgresDialect } from "kysely";
 import type pg from "pg";
 import type { Defer } from "../harness/deferred";
 import { createDatabase, createPool, startPostgres } from "../harness/postgres";
 import type { Database } from "./database";
-import { outsideOf, type AnyTables } from "./sql";
+import { migrate, outsideOf } from "./sql";
 
 export interface PostgresOptions {
   /** A new one by default. */
@@ -44,14 +43,12 @@ export async function openPostgres(
     queries,
     transactions: !withoutTransactions,
     serialIds,
-    outside: outsideOf(new Kysely<AnyTables>({ dialect: new PostgresDialect({ pool }) }), {
-      serialIds,
-    }),
+    outside: await outsideOf(pool, { serialIds }),
     async connect(options) {
       const pool = createPool(url, { max: connections });
       defer(() => pool.end());
       pool.on("connect", (client) => record(client, queries));
-      await (await getMigrations({ ...options, database: pool })).runMigrations();
+      await migrate({ ...options, database: pool });
       if (!withoutTransactions) return pool;
       const db = new Kysely<unknown>({ dialect: new PostgresDialect({ pool }) });
       return { db, type: "postgres", transaction: false };

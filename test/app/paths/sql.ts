@@ -1,9 +1,12 @@
 import { randomUUID } from "node:crypto";
+import type { BetterAuthOptions } from "better-auth";
+import { createKyselyAdapter } from "@better-auth/kysely-adapter";
+import { getMigrations } from "better-auth/db/migration";
 import { sql, type Kysely } from "kysely";
-import { tables, type Outside } from "./database";
+import { tables, type Database, type DatabaseOption, type Outside } from "./database";
 import { toTables } from "./tables";
 
-export type AnyTables = Record<string, Record<string, unknown>>;
+type AnyTables = Record<string, Record<string, unknown>>;
 
 export interface SqlOptions {
   serialIds?: boolean;
@@ -13,6 +16,26 @@ export interface SqlOptions {
   encode?: (value: unknown) => unknown;
 }
 
+/** A database that Better Auth's own adapter writes to, on a connection for each server. */
+export async function databaseOf(
+  connect: () => DatabaseOption,
+  { transactions = true, ...options }: SqlOptions & { transactions?: boolean } = {},
+): Promise<Database> {
+  return {
+    transactions,
+    outside: await outsideOf(connect(), options),
+    async connect(options) {
+      const database = connect();
+      await migrate({ ...options, database });
+      return database;
+    },
+  };
+}
+
+export async function migrate(options: BetterAuthOptions): Promise<void> {
+  await (await getMigrations(options)).runMigrations();
+}
+
 /** SQLite has neither booleans nor dates, and Better Auth writes them like this. */
 export function encodeForSqlite(value: unknown): unknown {
   if (value instanceof Date) return value.toISOString();
@@ -20,10 +43,12 @@ export function encodeForSqlite(value: unknown): unknown {
 }
 
 /** Reads and fills a SQL database, whichever it is. */
-export function outsideOf(
-  database: Kysely<AnyTables>,
+export async function outsideOf(
+  option: DatabaseOption,
   { serialIds = false, mostValues = 5_000, encode = (value) => value }: SqlOptions = {},
-): Outside {
+): Promise<Outside> {
+  const { kysely } = await createKyselyAdapter({ database: option });
+  const database = kysely as Kysely<AnyTables>;
   return {
     async readTables() {
       const text = (value: string | null) => sql<string>`${sql.lit(value)}`;
