@@ -26,9 +26,14 @@ export async function createScene(database: pg.Pool, ada: Person): Promise<Scene
   const id = () => randomUUID();
   const scene = {
     ada,
-    ...{ bob: id(), carol: id(), dave: id() },
-    ...{ organization: id(), second: id(), third: id() },
-    ...{ bobs: id(), carols: id() },
+    bob: id(),
+    carol: id(),
+    dave: id(),
+    organization: id(),
+    second: id(),
+    third: id(),
+    bobs: id(),
+    carols: id(),
   };
   const { bob, carol, dave, organization, second, third, bobs, carols } = scene;
   await database.query(
