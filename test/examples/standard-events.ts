@@ -13,13 +13,12 @@ export function standardEvents(): { id: "standard-events"; init: BetterAuthPlugi
     init(auth) {
       // One type for the adapters of all versions, and for those of a transaction.
       const own = auth.adapter as unknown as Adapter;
-      const underWay = new Set<Change[]>();
+      const underWay = new Set<Told>();
       const tell = (changes: Change[]) => {
-        for (const others of underWay) correct(others, changes);
+        for (const told of underWay) for (const change of changes) told.set(change.id, change);
         return Promise.all(changes.map(({ event, payload }) => getBus(auth).emit(event, payload)));
       };
-      const original = { ...own };
-      watch(own, { original, own, locks: false, tables: auth.tables, underWay, tell });
+      watch(own, { original: { ...own }, own, locks: false, tables: auth.tables, underWay, tell });
     },
   };
 }
@@ -37,10 +36,14 @@ type Adapter = { id?: string } & { [method in Write]: (query: Query) => Promise<
 const deletions = ["delete", "deleteMany", "consumeOne"] as const;
 const writes = ["update", "updateMany", "incrementOne", ...deletions] as const;
 type Write = (typeof writes)[number];
+const owners = { member: "id", user: "userId", organization: "organizationId" } as const;
+type Owner = (typeof owners)[keyof typeof owners];
 /** What is to be told, with the id of the row that it is about. */
 type Change = {
   [Name in keyof Events]: { id: string; event: Name; payload: EventPayload<Name> };
 }[keyof Events];
+/** What was told last of each row since a deletion began. */
+type Told = Map<string, Change>;
 interface Scope {
   /** The methods of the adapter, or of a transaction's, before they were wrapped. */
   original: Adapter;
@@ -49,17 +52,18 @@ interface Scope {
   /** Whether this is a transaction, so that what was written stays locked. */
   locks: boolean;
   tables: { [model: string]: { modelName: string } };
-  /** What is told once its transaction is committed, or its deletion is done. */
-  underWay: Set<Change[]>;
+  underWay: Set<Told>;
+  /** At once; in a transaction, when it is committed. */
   tell(changes: Change[]): unknown;
 }
 
 /** Gives the adapter methods that tell what they change. */
 function watch(adapter: Adapter, scope: Scope): Adapter {
-  const { original, tables, tell } = scope;
+  const { original, tables, underWay } = scope;
   adapter.create = async (query) => {
     const row = await original.create(query);
-    if (modelOf(query, tables) === "member") await tell([told("added", { ...query.data, ...row })]);
+    const added = { ...query.data, ...row };
+    if (modelOf(query, tables) === "member") await scope.tell([member("added", added)]);
     return row;
   };
   adapter.transaction = (run) =>
@@ -70,10 +74,15 @@ function watch(adapter: Adapter, scope: Scope): Adapter {
     const deletes = deletions.some((deletion) => deletion === method);
     adapter[method] = async (query) => {
       const model = modelOf(query, tables);
-      if (deletes && model) return deleteRows(scope, method, query, ownerFields[model]);
-      if (model !== "member" || Object.keys(changesOf(query)).length === 0)
-        return original[method](query);
-      return updateMembers(scope, method, query);
+      if (deletes && model) {
+        const told: Told = new Map();
+        underWay.add(told);
+        const answer = deleteRows(scope, method, query, owners[model], told);
+        const result = await answer.finally(() => underWay.delete(told));
+        return method === "delete" ? undefined : result;
+      }
+      const changes = model === "member" && Object.keys(changesOf(query)).length > 0;
+      return changes ? updateMembers(scope, method, query) : original[method](query);
     };
   }
   return adapter;
@@ -89,23 +98,28 @@ async function updateMembers(scope: Scope, method: Write, query: Query): Promise
     for (const operator of ["ne", "eq", "ne", "eq"]) {
       const at = { ...query, where: [...query.where, { field: "role", operator, value: role }] };
       const row = (await scope.original[single](at)) as Row | null;
-      if (row && operator === "ne") await scope.tell([told("updated", { ...row, role: role! })]);
+      if (row && operator === "ne") await scope.tell([member("updated", { ...row, role: role! })]);
       if (row) return answer([row]);
     }
     return answer([]);
   }
   const rows = await read(scope, query, method === "incrementOne" ? 1 : undefined);
-  return atomically(scope, onlyRole ? rows.slice(1) : rows, async (inner) => {
+  if (onlyRole && rows.length === 1) return updateMembers(scope, method, among(query, rows));
+  return atomically(scope, rows, async (inner) => {
     const updated: Row[] = [];
-    const alone = onlyRole && rows.length === 1;
-    for (const row of alone ? rows : await hold(inner, query.where, rows)) {
-      const at = { ...query, where: [...query.where, ...like([row], "id")] };
-      const write = onlyRole ? updateMembers(inner, single, at) : inner.original[single](at);
-      const is = (await write) as Row | null;
+    for (const some of inner.locks ? slices(await hold(inner, query, rows), 500) : []) {
+      const result = await inner.original[method](among(query, some));
+      const now = some.map((row) => ({ ...row, ...changesOf(query) }));
+      updated.push(...(method === "updateMany" ? now : [result as Row]));
+      await inner.tell(some.flatMap((row, index) => differences(row, now[index]!)));
+    }
+    for (const row of inner.locks ? [] : rows) {
+      const asRead = among(query, [row], "organizationId", "userId", "role");
+      const again = onlyRole || !idOf(query);
+      let is = again ? null : ((await inner.original[single](asRead)) as Row | null);
+      if (is) await inner.tell(differences(row, is));
+      else is = (await updateMembers(inner, single, among(query, [row]))) as Row | null;
       if (is) updated.push(is);
-      // If nothing is locked, it may have got another role since it was read.
-      if (is && !onlyRole)
-        await inner.tell(differences({ ...row, role: role ? row.role : is.role }, is));
     }
     return answer(updated);
   });
@@ -117,61 +131,52 @@ async function deleteRows(
   method: Write,
   query: Query,
   owner: Owner,
+  told: Told,
 ): Promise<Result> {
   const one = method === "consumeOne";
-  const answer = (result: Result) => (method === "delete" ? undefined : result);
   const id = idOf(query);
   const members = owner === "id";
   const exact = members && scope.original.consumeOne !== undefined; // Since Better Auth 1.6.
   if (exact && (one || id)) {
     // One query, exact without a lock: the row comes back as it was when it was deleted.
     const row = (await scope.original.consumeOne(query)) as Row | null;
-    if (row) await scope.tell([told("removed", row)]);
-    return answer(one ? row : row ? 1 : 0);
+    if (row && current([row], told).length > 0) await scope.tell([member("removed", row)]);
+    return one ? row : row ? 1 : 0;
   }
-  const expected: Change[] = [];
-  scope.underWay.add(expected);
-  try {
-    const rows = id && !members ? [{ id } as Row] : await read(scope, query, one ? 1 : undefined);
-    if (exact && rows.length === 1) {
-      const where = [...query.where, ...like(rows, "id")];
-      return await deleteRows(scope, method, { ...query, where }, owner);
+  const rows = id && !members ? [{ id } as Row] : await read(scope, query, one ? 1 : undefined);
+  if (exact && rows.length === 1) return deleteRows(scope, method, among(query, rows), owner, told);
+  const memberships = members ? rows : await membershipsOf(scope, rows, owner);
+  const concerned = memberships.length > 0 ? memberships : rows.slice(1);
+  return atomically(scope, concerned, async (inner) => {
+    const held = await hold(inner, members ? query : { where: [] }, memberships, owner);
+    const now = (rows: Row[]) => (inner.locks ? rows : current(rows, told));
+    const results: Result[] = [];
+    for (const some of slices(members ? held : rows, !inner.locks ? 50 : members ? 500 : 1)) {
+      const result = await inner.original[one ? method : "deleteMany"](among(query, some));
+      if (!result) continue;
+      results.push(result);
+      const all = one || result === some.length;
+      const ids = new Set(some.map(({ id }) => `${id}`));
+      const theirs = held.filter((row) => ids.has(`${row[owner]}`));
+      // Whether memberships go along is up to the database.
+      const removed = members && all ? theirs : await gone(inner, "member", theirs);
+      const users = owner === "userId" ? (all ? some : await gone(inner, "user", some)) : [];
+      await inner.tell([
+        ...now(removed).map((row) => member("removed", row)),
+        ...now(users).map(deleted),
+      ]);
     }
-    const users = owner === "userId" ? rows.map(toldDeleted) : [];
-    expected.push(...users);
-    const memberships = members ? rows : await membershipsOf(scope, rows, owner);
-    expected.unshift(...memberships.map((row) => told("removed", row)));
-    const concerned = memberships.length > 0 ? memberships : rows.slice(1);
-    const results = await atomically(scope, concerned, async (inner) => {
-      const results: Result[] = [];
-      const held = await hold(inner, members ? query.where : [], memberships);
-      if (inner.locks)
-        expected.splice(0, Infinity, ...held.map((row) => told("removed", row)), ...users);
-      for (const some of slices(members ? held : rows, !inner.locks ? 50 : members ? 500 : 1)) {
-        const at = { ...query, where: [...query.where, ...like(some, "id")] };
-        const result = await inner.original[one ? method : "deleteMany"](at);
-        if (!result) continue;
-        results.push(result);
-        const ids = new Set(some.map(({ id }) => `${id}`));
-        for (const row of held) if (ids.has(`${row[owner]}`)) ids.add(`${row.id}`);
-        const theirs = () => expected.filter(({ id }) => ids.has(id));
-        const all = one || result === some.length;
-        // Whether memberships go along is up to the database.
-        const left =
-          members && (all || inner.locks) ? [] : await readAgain(inner, "member", theirs());
-        const usersLeft = all ? [] : await readAgain(inner, query.model, theirs());
-        const gone = ({ event, id }: Change) =>
-          !(event === "user.deleted" ? usersLeft : left).includes(id);
-        await inner.tell(theirs().filter(gone));
-      }
-      return results;
-    });
-    return answer(
-      one ? (results[0] ?? null) : results.reduce<number>((sum, count) => sum + Number(count), 0),
-    );
-  } finally {
-    scope.underWay.delete(expected);
-  }
+    const count = results.reduce<number>((sum, result) => sum + Number(result), 0);
+    return one ? (results[0] ?? null) : count;
+  });
+}
+
+/** Whoever tells of an end first tells of it; and others may have told of a change since it was read. */
+function current(rows: Row[], told: Told): Row[] {
+  return rows.flatMap((row) => {
+    const { event, payload } = told.get(`${row.id}`) ?? {};
+    return event && /removed$|^user.deleted$/.test(event) ? [] : [{ ...row, ...payload }];
+  });
 }
 
 async function membershipsOf(scope: Scope, owners: Row[], owner: Owner): Promise<Row[]> {
@@ -185,43 +190,35 @@ async function membershipsOf(scope: Scope, owners: Row[], owner: Owner): Promise
 
 /**
  * Locks members until the end of the transaction, by writing to them what they have, and returns those
- * that are still there, as they are now. Without transactions there is nothing to lock.
+ * that still match, as they are then. Without transactions there is nothing to lock.
  */
-async function hold({ original, locks }: Scope, where: Where, rows: Row[]): Promise<Row[]> {
+async function hold(
+  { original, locks }: Scope,
+  { where }: { where: Where },
+  rows: Row[],
+  owner: Owner = "id",
+): Promise<Row[]> {
   if (!locks) return rows;
-  const held: Row[] = [];
-  for (const some of alike(rows, 500)) {
-    const asRead = [...where, ...like(some, "id", "organizationId", "userId", "role")];
-    const query = { model: "member", where: asRead, update: { role: some[0]!.role } };
-    const all = some.length > 1 && (await original.updateMany(query)) === some.length;
-    if (all) held.push(...some);
-    // One of them has changed since it was read. Each comes back with the role that it has now.
-    for (const row of all ? [] : some) {
-      const same = [...where, ...like([row], "id", "organizationId", "userId")];
-      const update = { userId: row.userId };
-      const is = await original.update({ model: "member", where: same, update });
-      if (is) held.push(is as Row);
-    }
+  const model = "member";
+  const field = owner === "id" ? "organizationId" : owner;
+  // All in the same order, so that nobody waits for each other.
+  for (const some of slices(rows, 500, field)) {
+    const update = { [field]: some[0]![field] };
+    await original.updateMany({ model, where: like(some, "id", field), update });
   }
+  const held: Row[] = [];
+  // Only now: where a transaction sees what there was when it began to read, it is to begin late.
+  for (const some of slices(rows, 500))
+    held.push(...(await original.findMany({ ...among({ model, where }, some), limit: 500 })));
   return held;
 }
 
-/** What ends happens once: whoever tells of it first corrects what others are about to tell. */
-function correct(underWay: Change[], told: Change[]): void {
-  for (const { id, event, payload } of told) {
-    const index = underWay.findIndex(
-      (change) => change.id === id && /(removed|user.deleted)$/.test(change.event),
-    );
-    const change = underWay[index];
-    if (change?.event === event) underWay.splice(index, 1);
-    else if (change && event === "organization.member.updated")
-      Object.assign(change, { payload: { ...change.payload, role: payload.role } });
-  }
-}
-
 /** Runs in the transaction that there is, or in one of its own if there is something to hold. */
-const atomically = <Answer>(scope: Scope, rows: Row[], run: (inner: Scope) => Promise<Answer>) =>
-  scope.locks || rows.length === 0 ? run(scope) : inTransaction(scope, 5, run);
+function atomically<Answer>(scope: Scope, rows: Row[], run: (inner: Scope) => Promise<Answer>) {
+  // The transactions of the memory adapter keep nobody apart.
+  const plain = scope.locks || rows.length === 0 || scope.own.id === "memory";
+  return plain ? run(scope) : inTransaction(scope, 5, run);
+}
 
 /** Tells what changed once it is committed. What a database gives up for another may be tried anew. */
 async function inTransaction<Answer>(
@@ -229,36 +226,27 @@ async function inTransaction<Answer>(
   attempts: number,
   run: (inner: Scope) => Promise<Answer>,
 ): Promise<Answer> {
-  const kept: Change[] = [];
+  let kept: Change[] = [];
   const awaited: unknown[] = [];
   let locks = false;
-  let answer: Answer;
-  scope.underWay.add(kept);
   try {
-    // Those of the memory adapter keep nobody apart.
-    const plain = attempts > 1 && scope.own.id === "memory";
-    const begin = plain
-      ? (run: (own: Adapter) => Promise<Answer>) => run(scope.own)
-      : scope.original.transaction<Answer>;
-    answer = await begin((inner) => {
+    const answer = await scope.original.transaction((inner) => {
       // Without transactions, what is done is told at once, and waited for together.
       if (inner === scope.own)
         return run({ ...scope, tell: (changes) => void awaited.push(scope.tell(changes)) });
       locks = true;
-      kept.length = 0; // Some adapters run again what failed.
-      const tell = (changes: Change[]) => kept.push(...changes);
+      kept = []; // Some adapters run again what failed.
+      const tell = (changes: Change[]) => void kept.push(...changes);
       return run({ ...scope, original: inner, own: inner, locks, tell });
     });
+    await Promise.all([scope.tell(kept), ...awaited]);
+    return answer;
   } catch (error) {
     const { code, cause } = error as { code?: unknown; cause?: { code?: unknown } };
     const text = `${error} ${code} ${cause} ${cause?.code}`;
     if (!locks || attempts === 1 || !givenUp.test(text)) throw error;
-    return await inTransaction(scope, attempts - 1, run);
-  } finally {
-    scope.underWay.delete(kept);
+    return inTransaction(scope, attempts - 1, run);
   }
-  await Promise.all([scope.tell(kept), ...awaited]);
-  return answer;
 }
 const givenUp = /deadlock|40P01|40001|serializ|P2034|ER_CHECKREAD|SQLITE_BUSY|is locked/i;
 
@@ -268,11 +256,12 @@ async function read(
   { model, where }: Query,
   limit = 2_000,
 ): Promise<Row[]> {
-  if (locks && typeof where[0]?.value === "string") {
-    // In SQLite, a transaction that reads first cannot write once others have written.
-    const nothing = ["lt", "gt"].map((operator) => ({ ...where[0]!, operator }));
-    const update = model === "member" ? { role: "" } : { name: "" };
-    await original.updateMany({ model, where: nothing, update });
+  if (locks) {
+    // A write first, of nothing: in SQLite, a transaction that reads first cannot write once others
+    // have written; in MySQL it waits here for who changes these rows, before it has a snapshot.
+    const text = model === "member" ? "role" : "name";
+    const nothing = { field: text, value: "" };
+    await original.updateMany({ model, where: [...where, nothing], update: { [text]: "" } });
   }
   const rows: Row[] = [];
   for (;;) {
@@ -284,36 +273,37 @@ async function read(
   }
 }
 
-/** Returns the ids of those rows that are still there. */
-async function readAgain({ original, locks }: Scope, model: string, changes: Change[]) {
-  const left: string[] = [];
-  for (const some of slices(changes, locks ? 500 : 50)) {
+/** Returns those rows that are not there any more. */
+async function gone({ original, locks }: Scope, model: string, rows: Row[]): Promise<Row[]> {
+  const left = new Set<string>();
+  for (const some of slices(rows, locks ? 500 : 50)) {
     const found = original.findMany({ model, where: like(some, "id"), limit: some.length });
     // What is deleted is told of, even if this fails; in a transaction nothing is deleted then.
-    const rows = await (locks ? found : found.catch(() => []));
-    left.push(...rows.map(({ id }) => `${id}`));
+    for (const { id } of await (locks ? found : found.catch(() => []))) left.add(`${id}`);
   }
-  return left;
+  return rows.filter(({ id }) => !left.has(`${id}`));
 }
 
-const slices = <Item>(items: Item[], size: number) =>
-  items.flatMap((_, from) => (from % size === 0 ? [items.slice(from, from + size)] : []));
-/** The rows of each role, in an order that all share, so that nobody waits for each other. */
-const alike = (rows: Row[], size: number) =>
-  [...new Set(rows.map(({ role }) => role))].sort().flatMap((role) =>
-    slices(
-      rows.filter((row) => row.role === role),
-      size,
-    ),
-  );
-const ownerFields = { member: "id", user: "userId", organization: "organizationId" } as const;
-type Owner = (typeof ownerFields)[keyof typeof ownerFields];
+/** Slices of at most this size; of rows that follow each other with the same value, if a field is given. */
+function slices(rows: Row[], size: number, field?: Field): Row[][] {
+  const all: Row[][] = [];
+  for (const row of rows) {
+    const last = all.at(-1);
+    const fits = last && last.length < size && (!field || last[0]![field] === row[field]);
+    if (fits) last.push(row);
+    else all.push([row]);
+  }
+  return all;
+}
+
+/** The same query, of these rows only. */
+const among = <Given extends { where: Where }>(query: Given, rows: Row[], ...fields: Field[]) => ({
+  ...query,
+  where: [...query.where, ...like(rows, "id", ...fields)],
+});
 
 /** Conditions that rows with these values meet. */
-function like<Field extends string>(
-  rows: { [field in Field]: unknown }[],
-  ...fields: Field[]
-): Where {
+function like(rows: Row[], ...fields: Field[]): Where {
   return fields.map((field) => {
     const values = [...new Set(rows.map((row) => row[field]))];
     return values.length === 1
@@ -321,6 +311,7 @@ function like<Field extends string>(
       : { field, operator: "in", value: values };
   });
 }
+type Field = keyof Row;
 
 /** The id that the query names, if it does. Beside alternatives, only the last condition counts. */
 function idOf({ where }: Query): unknown {
@@ -349,17 +340,17 @@ function modelOf({ model }: { model: string }, tables: Scope["tables"]) {
 function differences(was: Row, is: Row): Change[] {
   const stayed =
     `${was.userId}` === `${is.userId}` && `${was.organizationId}` === `${is.organizationId}`;
-  if (!stayed) return [told("removed", was), told("added", is)];
-  return was.role === is.role ? [] : [told("updated", is)];
+  if (!stayed) return [member("removed", was), member("added", is)];
+  return was.role === is.role ? [] : [member("updated", is)];
 }
 
-function told(action: "added" | "removed" | "updated", row: Row): Change {
+function member(action: "added" | "removed" | "updated", row: Row): Change {
   const { id, organizationId, userId, role } = row;
   const payload = { organizationId: `${organizationId}`, userId: `${userId}`, role, action };
   // The name and the payload have the same action, which the compiler cannot follow.
   return { id: `${id}`, event: `organization.member.${action}`, payload } as Change;
 }
 
-function toldDeleted({ id }: Row): Change {
+function deleted({ id }: Row): Change {
   return { id: `${id}`, event: "user.deleted", payload: { userId: `${id}`, action: "deleted" } };
 }
