@@ -95,7 +95,10 @@ describe.each<[string, HouseOptions]>([
 
   test.each(possible)("%s, held, and %s", async (first, second) => {
     const { faults } = await faultsOf(current(), first, second);
-    expect(faults.filter(isFault)).toEqual([]);
+    // SQL itself takes the members of several owners in turn, so these may wait for each other.
+    const severalOwners = /two users/.test(first) && /two organizations/.test(second);
+    const isLeft = severalOwners ? isMoreThanADeadlock : () => true;
+    expect(faults.filter(isFault).filter(isLeft)).toEqual([]);
   });
 
   test.skipIf(options.withoutTransactions && options.twoServers)(
@@ -110,6 +113,11 @@ describe.each<[string, HouseOptions]>([
       expect(faults.filter(isFault)).toEqual([]);
     },
   );
+
+  /** A deadlock that is overcome leaves what could be without one. */
+  const isMoreThanADeadlock = ({ event, possible }: { event: string; possible?: string[] }) =>
+    !possible?.some((outcome) => withoutDeadlocks(outcome) === withoutDeadlocks(event));
+  const withoutDeadlocks = (outcome: string) => outcome.replace(/"deadlocks":\d+/, "");
 
   /** At these levels PostgreSQL may refuse whichever of two writes to a row comes second. */
   const isFault = ({ fault, event }: { fault: string; event: string }) =>

@@ -107,7 +107,7 @@ async function updateMembers(scope: Scope, method: Write, query: Query): Promise
   if (onlyRole && rows.length === 1) return updateMembers(scope, method, among(query, rows));
   return atomically(scope, rows, async (inner) => {
     const updated: Row[] = [];
-    for (const some of inner.locks ? slices(await hold(inner, query, rows), 500) : []) {
+    for (const some of inner.locks ? slices(await hold(inner, query, rows)) : []) {
       const result = await inner.original[method](among(query, some));
       const now = some.map((row) => ({ ...row, ...changesOf(query) }));
       updated.push(...(method === "updateMany" ? now : [result as Row]));
@@ -201,15 +201,17 @@ async function hold(
   if (!locks) return rows;
   const model = "member";
   const field = owner === "id" ? "organizationId" : owner;
-  // All in the same order, so that nobody waits for each other.
-  for (const some of slices(rows, 500, field)) {
-    const update = { [field]: some[0]![field] };
-    await original.updateMany({ model, where: like(some, "id", field), update });
-  }
+  for (const value of new Set(rows.map((row) => row[field])))
+    for (const some of slices(rows.filter((row) => row[field] === value))) {
+      const update = { [field]: value };
+      await original.updateMany({ model, where: like(some, "id", field), update });
+    }
   const held: Row[] = [];
   // Only now: where a transaction sees what there was when it began to read, it is to begin late.
-  for (const some of slices(rows, 500))
-    held.push(...(await original.findMany({ ...among({ model, where }, some), limit: 500 })));
+  for (const some of slices(rows))
+    held.push(
+      ...(await original.findMany({ ...among({ model, where }, some), limit: some.length })),
+    );
   return held;
 }
 
@@ -284,17 +286,8 @@ async function gone({ original, locks }: Scope, model: string, rows: Row[]): Pro
   return rows.filter(({ id }) => !left.has(`${id}`));
 }
 
-/** Slices of at most this size; of rows that follow each other with the same value, if a field is given. */
-function slices(rows: Row[], size: number, field?: Field): Row[][] {
-  const all: Row[][] = [];
-  for (const row of rows) {
-    const last = all.at(-1);
-    const fits = last && last.length < size && (!field || last[0]![field] === row[field]);
-    if (fits) last.push(row);
-    else all.push([row]);
-  }
-  return all;
-}
+const slices = (rows: Row[], size = 500) =>
+  rows.flatMap((_, from) => (from % size === 0 ? [rows.slice(from, from + size)] : []));
 
 /** The same query, of these rows only. */
 const among = <Given extends { where: Where }>(query: Given, rows: Row[], ...fields: Field[]) => ({
