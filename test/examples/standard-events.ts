@@ -18,7 +18,16 @@ export function standardEvents(): { id: "standard-events"; init: BetterAuthPlugi
         for (const told of underWay) for (const change of changes) told.set(change.id, change);
         return Promise.all(changes.map(({ event, payload }) => getBus(auth).emit(event, payload)));
       };
-      watch(own, { original: { ...own }, own, locks: false, tables: auth.tables, underWay, tell });
+      watch(own, {
+        original: { ...own },
+        own,
+        locks: false,
+        ours: false,
+        told: new Map(),
+        tables: auth.tables,
+        underWay,
+        tell,
+      });
     },
   };
 }
@@ -26,7 +35,7 @@ export function standardEvents(): { id: "standard-events"; init: BetterAuthPlugi
 type Row = { id: string; organizationId: string; userId: string; role: string };
 type Where = { field: string; value: unknown; operator?: string; connector?: string }[];
 type Query = { model: string; where: Where; update?: object; set?: object };
-type Page = Query & { limit: number; sortBy?: { field: string; direction: "asc" } };
+type Page = Query & { limit: number; sortBy: { field: string; direction: "asc" } };
 type Result = Row | number | null | void;
 type Adapter = { id?: string } & { [method in Write]: (query: Query) => Promise<Result> } & {
   create(query: { model: string; data: object }): Promise<Row>;
@@ -51,8 +60,11 @@ interface Scope {
   own: Adapter;
   /** Whether this is a transaction, so that what was written stays locked. */
   locks: boolean;
+  /** Whether it is one of this plugin's own, which begins with a write. */
+  ours: boolean;
   tables: { [model: string]: { modelName: string } };
   underWay: Set<Told>;
+  told: Told;
   /** At once; in a transaction, when it is committed. */
   tell(changes: Change[]): unknown;
 }
@@ -77,7 +89,7 @@ function watch(adapter: Adapter, scope: Scope): Adapter {
       if (deletes && model) {
         const told: Told = new Map();
         underWay.add(told);
-        const answer = deleteRows(scope, method, query, owners[model], told);
+        const answer = deleteRows({ ...scope, told }, method, query, owners[model]);
         const result = await answer.finally(() => underWay.delete(told));
         return method === "delete" ? undefined : result;
       }
@@ -107,7 +119,7 @@ async function updateMembers(scope: Scope, method: Write, query: Query): Promise
   if (onlyRole && rows.length === 1) return updateMembers(scope, method, among(query, rows));
   return atomically(scope, rows, async (inner) => {
     const updated: Row[] = [];
-    for (const some of inner.locks ? slices(await hold(inner, query, rows)) : []) {
+    for (const some of inner.locks ? slices(inner, await hold(inner, query, rows)) : []) {
       const result = await inner.original[method](among(query, some));
       const now = some.map((row) => ({ ...row, ...changesOf(query) }));
       updated.push(...(method === "updateMany" ? now : [result as Row]));
@@ -131,7 +143,6 @@ async function deleteRows(
   method: Write,
   query: Query,
   owner: Owner,
-  told: Told,
 ): Promise<Result> {
   const one = method === "consumeOne";
   const id = idOf(query);
@@ -140,18 +151,19 @@ async function deleteRows(
   if (exact && (one || id)) {
     // One query, exact without a lock: the row comes back as it was when it was deleted.
     const row = (await scope.original.consumeOne(query)) as Row | null;
-    if (row && current([row], told).length > 0) await scope.tell([member("removed", row)]);
+    if (row && current(scope, [row]).length > 0) await scope.tell([member("removed", row)]);
     return one ? row : row ? 1 : 0;
   }
   const rows = id && !members ? [{ id } as Row] : await read(scope, query, one ? 1 : undefined);
-  if (exact && rows.length === 1) return deleteRows(scope, method, among(query, rows), owner, told);
-  const memberships = members ? rows : await membershipsOf(scope, rows, owner);
+  if (exact && rows.length === 1) return deleteRows(scope, method, among(query, rows), owner);
+  const hasMembers = members || scope.tables["member"];
+  const memberships = members ? rows : hasMembers ? await find(scope, ofMembers, rows, owner) : [];
   const concerned = memberships.length > 0 ? memberships : rows.slice(1);
   return atomically(scope, concerned, async (inner) => {
-    const held = await hold(inner, members ? query : { where: [] }, memberships, owner);
-    const now = (rows: Row[]) => (inner.locks ? rows : current(rows, told));
+    const held = await hold(inner, members ? query : ofMembers, memberships, owner);
     const results: Result[] = [];
-    for (const some of slices(members ? held : rows, !inner.locks ? 50 : members ? 500 : 1)) {
+    // One at a time, if there is a transaction: the count says then who of two deleted it.
+    for (const some of members ? slices(inner, held) : slices(inner, rows, 1)) {
       const result = await inner.original[one ? method : "deleteMany"](among(query, some));
       if (!result) continue;
       results.push(result);
@@ -160,10 +172,10 @@ async function deleteRows(
       const theirs = held.filter((row) => ids.has(`${row[owner]}`));
       // Whether memberships go along is up to the database.
       const removed = members && all ? theirs : await gone(inner, "member", theirs);
-      const users = owner === "userId" ? (all ? some : await gone(inner, "user", some)) : [];
+      const users = owner !== "userId" ? [] : all ? some : await gone(inner, "user", some);
       await inner.tell([
-        ...now(removed).map((row) => member("removed", row)),
-        ...now(users).map(deleted),
+        ...current(inner, removed).map((row) => member("removed", row)),
+        ...current(inner, users).map(deleted),
       ]);
     }
     const count = results.reduce<number>((sum, result) => sum + Number(result), 0);
@@ -171,48 +183,31 @@ async function deleteRows(
   });
 }
 
-/** Whoever tells of an end first tells of it; and others may have told of a change since it was read. */
-function current(rows: Row[], told: Told): Row[] {
+/** Whoever tells of an end first tells of it. Without a lock, a row may have changed since it was read. */
+function current({ locks, told }: Scope, rows: Row[]): Row[] {
   return rows.flatMap((row) => {
     const { event, payload } = told.get(`${row.id}`) ?? {};
-    return event && /removed$|^user.deleted$/.test(event) ? [] : [{ ...row, ...payload }];
+    if (event === "organization.member.removed" || event === "user.deleted") return [];
+    return [locks ? row : { ...row, ...payload }];
   });
-}
-
-async function membershipsOf(scope: Scope, owners: Row[], owner: Owner): Promise<Row[]> {
-  const memberships: Row[] = [];
-  for (const some of scope.tables["member"] ? slices(owners, 50) : []) {
-    const where = like(some, "id").map((condition) => ({ ...condition, field: owner }));
-    memberships.push(...(await read(scope, { model: "member", where })));
-  }
-  return memberships;
 }
 
 /**
  * Locks members until the end of the transaction, by writing to them what they have, and returns those
  * that still match, as they are then. Without transactions there is nothing to lock.
  */
-async function hold(
-  { original, locks }: Scope,
-  { where }: { where: Where },
-  rows: Row[],
-  owner: Owner = "id",
-): Promise<Row[]> {
-  if (!locks) return rows;
-  const model = "member";
+async function hold(scope: Scope, query: Query, rows: Row[], owner: Owner = "id"): Promise<Row[]> {
+  if (!scope.locks) return rows;
   const field = owner === "id" ? "organizationId" : owner;
-  for (const value of new Set(rows.map((row) => row[field])))
-    for (const some of slices(rows.filter((row) => row[field] === value))) {
+  for (const value of new Set(rows.map((row) => row[field]))) {
+    const theirs = rows.filter((row) => row[field] === value);
+    for (const some of slices(scope, theirs)) {
       const update = { [field]: value };
-      await original.updateMany({ model, where: like(some, "id", field), update });
+      await scope.original.updateMany({ ...among(ofMembers, some, field), update });
     }
-  const held: Row[] = [];
-  // Only now: where a transaction sees what there was when it began to read, it is to begin late.
-  for (const some of slices(rows))
-    held.push(
-      ...(await original.findMany({ ...among({ model, where }, some), limit: some.length })),
-    );
-  return held;
+  }
+  // Only now: a transaction may see for good what there was when it first read.
+  return find(scope, query, rows);
 }
 
 /** Runs in the transaction that there is, or in one of its own if there is something to hold. */
@@ -239,7 +234,7 @@ async function inTransaction<Answer>(
       locks = true;
       kept = []; // Some adapters run again what failed.
       const tell = (changes: Change[]) => void kept.push(...changes);
-      return run({ ...scope, original: inner, own: inner, locks, tell });
+      return run({ ...scope, original: inner, own: inner, locks, ours: attempts > 1, tell });
     });
     await Promise.all([scope.tell(kept), ...awaited]);
     return answer;
@@ -253,12 +248,9 @@ async function inTransaction<Answer>(
 const givenUp = /deadlock|40P01|40001|serializ|P2034|ER_CHECKREAD|SQLITE_BUSY|is locked/i;
 
 /** Reads all rows, in pages, so that others get their turn in between. */
-async function read(
-  { original, locks }: Scope,
-  { model, where }: Query,
-  limit = 2_000,
-): Promise<Row[]> {
-  if (locks) {
+async function read(scope: Scope, { model, where }: Query, limit = 2_000): Promise<Row[]> {
+  const { original, locks, ours } = scope;
+  if (locks && !ours) {
     // A write first, of nothing: in SQLite, a transaction that reads first cannot write once others
     // have written; in MySQL it waits here for who changes these rows, before it has a snapshot.
     const text = model === "member" ? "role" : "name";
@@ -275,36 +267,44 @@ async function read(
   }
 }
 
-/** Returns those rows that are not there any more. */
-async function gone({ original, locks }: Scope, model: string, rows: Row[]): Promise<Row[]> {
-  const left = new Set<string>();
-  for (const some of slices(rows, locks ? 500 : 50)) {
-    const found = original.findMany({ model, where: like(some, "id"), limit: some.length });
-    // What is deleted is told of, even if this fails; in a transaction nothing is deleted then.
-    for (const { id } of await (locks ? found : found.catch(() => []))) left.add(`${id}`);
+/** Finds those that match, and whose field has the id of one of the rows. */
+async function find(scope: Scope, query: Query, rows: Row[], field: Field = "id"): Promise<Row[]> {
+  const found: Row[] = [];
+  for (const some of slices(scope, rows)) {
+    const ids = isOneOf(field, some, "id");
+    found.push(...(await read(scope, { ...query, where: [...query.where, ids] })));
   }
-  return rows.filter(({ id }) => !left.has(`${id}`));
+  return found;
 }
 
-const slices = (rows: Row[], size = 500) =>
-  rows.flatMap((_, from) => (from % size === 0 ? [rows.slice(from, from + size)] : []));
+/** Returns those rows that are not there any more. */
+async function gone(scope: Scope, model: string, rows: Row[]): Promise<Row[]> {
+  const found = find(scope, { model, where: [] }, rows);
+  // What is deleted is told of, even if this fails; in a transaction nothing is deleted then.
+  const left = await (scope.locks ? found : found.catch(() => []));
+  const ids = new Set(left.map(({ id }) => `${id}`));
+  return rows.filter(({ id }) => !ids.has(`${id}`));
+}
+
+/** Cloudflare D1, which has no transactions, takes 100 values a query. */
+function slices({ locks }: Scope, rows: Row[], most = 500): Row[][] {
+  const size = locks ? most : 50;
+  return rows.flatMap((_, from) => (from % size === 0 ? [rows.slice(from, from + size)] : []));
+}
 
 /** The same query, of these rows only. */
-const among = <Given extends { where: Where }>(query: Given, rows: Row[], ...fields: Field[]) => ({
-  ...query,
-  where: [...query.where, ...like(rows, "id", ...fields)],
-});
-
-/** Conditions that rows with these values meet. */
-function like(rows: Row[], ...fields: Field[]): Where {
-  return fields.map((field) => {
-    const values = [...new Set(rows.map((row) => row[field]))];
-    return values.length === 1
-      ? { field, value: values[0] }
-      : { field, operator: "in", value: values };
-  });
+function among(query: Query, rows: Row[], ...fields: Field[]): Query {
+  const conditions = (["id", ...fields] as const).map((field) => isOneOf(field, rows));
+  return { ...query, where: [...query.where, ...conditions] };
 }
+const ofMembers: Query = { model: "member", where: [] };
+
 type Field = keyof Row;
+function isOneOf(field: Field, rows: Row[], of = field): Where[number] {
+  const values = [...new Set(rows.map((row) => row[of]))];
+  if (values.length === 1) return { field, value: values[0] };
+  return { field, operator: "in", value: values };
+}
 
 /** The id that the query names, if it does. Beside alternatives, only the last condition counts. */
 function idOf({ where }: Query): unknown {
