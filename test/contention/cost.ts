@@ -57,6 +57,12 @@ export async function printCost(serverUrl: string, defer: Defer): Promise<void> 
     }),
   );
 
+  await printLargest(serverUrl, defer);
+}
+
+/** Prints how long the deletion of a large organization takes, and how long the event loop stops for it. */
+export async function printLargest(serverUrl: string, defer: Defer): Promise<void> {
+  const house = await startHouse(serverUrl, defer, {});
   heading(`Deleting an organization of ${membersOfTheLargest.toLocaleString("en")}`);
   for (const [title, server] of [
     ["without the plugin", house.silent],

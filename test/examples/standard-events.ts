@@ -15,15 +15,18 @@ export function standardEvents(): { id: "standard-events"; init: BetterAuthPlugi
       const own = auth.adapter as unknown as Adapter;
       const underWay = new Set<Told>();
       const tell = (changes: Change[]) => {
-        for (const told of underWay) for (const change of changes) told.set(change.id, change);
+        const last = new Map(changes.map((change) => [change.id, change]));
+        // Nothing comes after an end, even if it is told later.
+        for (const told of underWay)
+          for (const [id, change] of last) if (!isEnd(told.get(id))) told.set(id, change);
         return Promise.all(changes.map(({ event, payload }) => getBus(auth).emit(event, payload)));
       };
       watch(own, {
         original: { ...own },
         own,
         locks: false,
-        ours: false,
         told: new Map(),
+        writing: new Set(),
         tables: auth.tables,
         underWay,
         tell,
@@ -60,11 +63,11 @@ interface Scope {
   own: Adapter;
   /** Whether this is a transaction, so that what was written stays locked. */
   locks: boolean;
-  /** Whether it is one of this plugin's own, which begins with a write. */
-  ours: boolean;
   tables: { [model: string]: { modelName: string } };
   underWay: Set<Told>;
   told: Told;
+  /** The writes to single members that are on their way. */
+  writing: Set<{ id: string | undefined; write: Promise<Result> }>;
   /** At once; in a transaction, when it is committed. */
   tell(changes: Change[]): unknown;
 }
@@ -94,32 +97,22 @@ function watch(adapter: Adapter, scope: Scope): Adapter {
         return method === "delete" ? undefined : result;
       }
       const changes = model === "member" && Object.keys(changesOf(query)).length > 0;
-      return changes ? updateMembers(scope, method, query) : original[method](query);
+      if (!changes) return original[method](query);
+      const updated = await updateMembers(scope, method, query);
+      return method === "updateMany" ? updated.length : (updated[0] ?? null);
     };
   }
   return adapter;
 }
 
-async function updateMembers(scope: Scope, method: Write, query: Query): Promise<Result> {
-  const { role, ...moves } = changesOf(query);
-  const onlyRole = Object.keys(moves).length === 0;
+/** Updates members if they still are as they were read; else reads anew, and tries again. */
+async function updateMembers(scope: Scope, method: Write, query: Query, attempts = 5) {
   const single = method === "updateMany" ? "update" : method;
-  const answer = (rows: Row[]) => (method === "updateMany" ? rows.length : (rows[0] ?? null));
-  if (onlyRole && idOf(query)) {
-    // One query, if it was another role: it does not matter which. It may change in between.
-    for (const operator of ["ne", "eq", "ne", "eq"]) {
-      const at = { ...query, where: [...query.where, { field: "role", operator, value: role }] };
-      const row = (await scope.original[single](at)) as Row | null;
-      if (row && operator === "ne") await scope.tell([member("updated", { ...row, role: role! })]);
-      if (row) return answer([row]);
-    }
-    return answer([]);
-  }
-  const rows = await read(scope, query, method === "incrementOne" ? 1 : undefined);
-  if (onlyRole && rows.length === 1) return updateMembers(scope, method, among(query, rows));
-  return atomically(scope, rows, async (inner) => {
+  const rows = await readFirst(scope, query, method === "incrementOne" ? 1 : undefined);
+  return atomically(scope, rows.slice(1), async (inner) => {
     const updated: Row[] = [];
-    for (const some of inner.locks ? slices(inner, await hold(inner, query, rows)) : []) {
+    const held = inner.locks ? await hold(inner, query, "organizationId", rows) : [];
+    for (const some of slices(inner, held)) {
       const result = await inner.original[method](among(query, some));
       const now = some.map((row) => ({ ...row, ...changesOf(query) }));
       updated.push(...(method === "updateMany" ? now : [result as Row]));
@@ -127,14 +120,30 @@ async function updateMembers(scope: Scope, method: Write, query: Query): Promise
     }
     for (const row of inner.locks ? [] : rows) {
       const asRead = among(query, [row], "organizationId", "userId", "role");
-      const again = onlyRole || !idOf(query);
-      let is = again ? null : ((await inner.original[single](asRead)) as Row | null);
-      if (is) await inner.tell(differences(row, is));
-      else is = (await updateMembers(inner, single, among(query, [row]))) as Row | null;
+      const changes = differences(row, { ...row, ...changesOf(query) });
+      const is = await updateOne(inner, single, asRead, changes);
       if (is) updated.push(is);
+      else if (attempts > 1)
+        updated.push(...(await updateMembers(inner, single, among(query, [row]), attempts - 1)));
     }
-    return answer(updated);
+    return updated;
   });
+}
+
+/** Updates one member, and tells of it. */
+async function updateOne(scope: Scope, method: Write, query: Query, changes: Change[]) {
+  const write = scope.original[method](query) as Promise<Row | null>;
+  const onItsWay = { id: changes[0]?.id, write };
+  scope.writing.add(onItsWay);
+  let telling: unknown;
+  try {
+    const is = await write;
+    if (is) telling = scope.tell(changes);
+    return is;
+  } finally {
+    scope.writing.delete(onItsWay);
+    await telling;
+  }
 }
 
 /** Deletes members; or users or organizations, and the memberships that the database takes along. */
@@ -154,25 +163,32 @@ async function deleteRows(
     if (row && current(scope, [row]).length > 0) await scope.tell([member("removed", row)]);
     return one ? row : row ? 1 : 0;
   }
-  const rows = id && !members ? [{ id } as Row] : await read(scope, query, one ? 1 : undefined);
+  const limit = one ? 1 : undefined;
+  const rows = id && !members ? [{ id } as Row] : await readFirst(scope, query, limit);
   if (exact && rows.length === 1) return deleteRows(scope, method, among(query, rows), owner);
-  const hasMembers = members || scope.tables["member"];
-  const memberships = members ? rows : hasMembers ? await find(scope, ofMembers, rows, owner) : [];
-  const concerned = memberships.length > 0 ? memberships : rows.slice(1);
-  return atomically(scope, concerned, async (inner) => {
-    const held = await hold(inner, members ? query : ofMembers, memberships, owner);
+  const hasMembers = scope.tables["member"] !== undefined;
+  return atomically(scope, hasMembers ? rows : rows.slice(1), async (inner) => {
+    const lock = members && inner.locks;
+    const toDelete = lock ? await hold(inner, query, "organizationId", rows) : rows;
     const results: Result[] = [];
-    // One at a time, if there is a transaction: the count says then who of two deleted it.
-    for (const some of members ? slices(inner, held) : slices(inner, rows, 1)) {
+    // One user or organization at a time, if there is a transaction: the count says then whose it was.
+    for (const some of slices(inner, toDelete, members ? 1_000 : 1)) {
+      const ids = some.map(({ id }) => id);
+      const ofThese = { model: "member", where: [isOneOf(owner, ids)] };
+      const theirs = members
+        ? some
+        : hasMembers
+          ? await hold(inner, ofThese, owner, some, "id")
+          : [];
       const result = await inner.original[one ? method : "deleteMany"](among(query, some));
       if (!result) continue;
       results.push(result);
       const all = one || result === some.length;
-      const ids = new Set(some.map(({ id }) => `${id}`));
-      const theirs = held.filter((row) => ids.has(`${row[owner]}`));
       // Whether memberships go along is up to the database.
-      const removed = members && all ? theirs : await gone(inner, "member", theirs);
-      const users = owner !== "userId" ? [] : all ? some : await gone(inner, "user", some);
+      const removed = members && all ? some : await gone(inner, ofThese, theirs);
+      const these = { model: query.model, where: [isOneOf("id", ids)] };
+      const users = owner !== "userId" ? [] : all ? some : await gone(inner, these, some);
+      await written(inner, theirs);
       await inner.tell([
         ...current(inner, removed).map((row) => member("removed", row)),
         ...current(inner, users).map(deleted),
@@ -183,31 +199,45 @@ async function deleteRows(
   });
 }
 
+/** Without a lock, a write that is on its way may have come before the deletion. */
+async function written({ locks, writing }: Scope, rows: Row[]): Promise<void> {
+  const ids = new Set(locks ? [] : rows.map(({ id }) => `${id}`));
+  await Promise.allSettled(
+    [...writing].filter(({ id }) => id && ids.has(id)).map(({ write }) => write),
+  );
+}
+
 /** Whoever tells of an end first tells of it. Without a lock, a row may have changed since it was read. */
 function current({ locks, told }: Scope, rows: Row[]): Row[] {
   return rows.flatMap((row) => {
-    const { event, payload } = told.get(`${row.id}`) ?? {};
-    if (event === "organization.member.removed" || event === "user.deleted") return [];
-    return [locks ? row : { ...row, ...payload }];
+    const change = told.get(`${row.id}`);
+    if (isEnd(change)) return [];
+    return [locks ? row : { ...row, ...change?.payload }];
   });
 }
 
 /**
- * Locks members until the end of the transaction, by writing to them what they have, and returns those
- * that still match, as they are then. Without transactions there is nothing to lock.
+ * Locks members until the end of the transaction, by writing to a field the value that it has, which is
+ * one that the rows have, and returns those members. Without transactions there is nothing to lock.
  */
-async function hold(scope: Scope, query: Query, rows: Row[], owner: Owner = "id"): Promise<Row[]> {
-  if (!scope.locks) return rows;
-  const field = owner === "id" ? "organizationId" : owner;
-  for (const value of new Set(rows.map((row) => row[field]))) {
-    const theirs = rows.filter((row) => row[field] === value);
-    for (const some of slices(scope, theirs)) {
-      const update = { [field]: value };
-      await scope.original.updateMany({ ...among(ofMembers, some, field), update });
+async function hold(scope: Scope, query: Query, field: Field, rows: Row[], of = field) {
+  const values = new Set(rows.map((row) => row[of]));
+  for (let attempt = 1; ; attempt++) {
+    let count = 0;
+    for (const value of scope.locks ? values : []) {
+      const where = [...query.where, { field, value }];
+      const same = { ...query, where, update: { [field]: value } };
+      count += Number(await scope.original.updateMany(same));
     }
+    const held = values.size > 0 ? await read(scope, query) : [];
+    // Otherwise somebody has joined in between, whom nothing keeps from leaving.
+    if (!scope.locks || held.length === count || attempt === 3) return held;
+    for (const row of held) values.add(row[field]);
   }
-  // Only now: a transaction may see for good what there was when it first read.
-  return find(scope, query, rows);
+}
+
+function isEnd(change: Change | undefined): boolean {
+  return change?.event === "organization.member.removed" || change?.event === "user.deleted";
 }
 
 /** Runs in the transaction that there is, or in one of its own if there is something to hold. */
@@ -234,7 +264,7 @@ async function inTransaction<Answer>(
       locks = true;
       kept = []; // Some adapters run again what failed.
       const tell = (changes: Change[]) => void kept.push(...changes);
-      return run({ ...scope, original: inner, own: inner, locks, ours: attempts > 1, tell });
+      return run({ ...scope, original: inner, own: inner, locks, tell });
     });
     await Promise.all([scope.tell(kept), ...awaited]);
     return answer;
@@ -247,39 +277,34 @@ async function inTransaction<Answer>(
 }
 const givenUp = /deadlock|40P01|40001|serializ|P2034|ER_CHECKREAD|SQLITE_BUSY|is locked/i;
 
-/** Reads all rows, in pages, so that others get their turn in between. */
-async function read(scope: Scope, { model, where }: Query, limit = 2_000): Promise<Row[]> {
-  const { original, locks, ours } = scope;
-  if (locks && !ours) {
+/** Reads what is to be changed, before anything else. */
+async function readFirst(scope: Scope, query: Query, limit?: number): Promise<Row[]> {
+  if (scope.locks) {
     // A write first, of nothing: in SQLite, a transaction that reads first cannot write once others
     // have written; in MySQL it waits here for who changes these rows, before it has a snapshot.
-    const text = model === "member" ? "role" : "name";
-    const nothing = { field: text, value: "" };
-    await original.updateMany({ model, where: [...where, nothing], update: { [text]: "" } });
+    const text = query.model === "member" ? "role" : "name";
+    const where = [...query.where, { field: text, value: "" }];
+    await scope.original.updateMany({ model: query.model, where, update: { [text]: "" } });
   }
+  return read(scope, query, limit);
+}
+
+/** Reads all rows, in pages, so that others get their turn in between. */
+async function read({ original }: Scope, { model, where }: Query, limit = 1_000): Promise<Row[]> {
   const rows: Row[] = [];
   for (;;) {
     const last = rows.slice(-1).map(({ id }) => ({ field: "id", operator: "gt", value: id }));
     const sortBy = { field: "id", direction: "asc" } as const;
     const page = await original.findMany({ model, where: [...where, ...last], limit, sortBy });
     rows.push(...page);
-    if (page.length < 2_000) return rows;
+    if (page.length < 1_000) return rows;
   }
 }
 
-/** Finds those that match, and whose field has the id of one of the rows. */
-async function find(scope: Scope, query: Query, rows: Row[], field: Field = "id"): Promise<Row[]> {
-  const found: Row[] = [];
-  for (const some of slices(scope, rows)) {
-    const ids = isOneOf(field, some, "id");
-    found.push(...(await read(scope, { ...query, where: [...query.where, ids] })));
-  }
-  return found;
-}
-
-/** Returns those rows that are not there any more. */
-async function gone(scope: Scope, model: string, rows: Row[]): Promise<Row[]> {
-  const found = find(scope, { model, where: [] }, rows);
+/** Returns those rows that are not found any more. */
+async function gone(scope: Scope, query: Query, rows: Row[]): Promise<Row[]> {
+  if (rows.length === 0) return [];
+  const found = read(scope, query);
   // What is deleted is told of, even if this fails; in a transaction nothing is deleted then.
   const left = await (scope.locks ? found : found.catch(() => []));
   const ids = new Set(left.map(({ id }) => `${id}`));
@@ -287,21 +312,20 @@ async function gone(scope: Scope, model: string, rows: Row[]): Promise<Row[]> {
 }
 
 /** Cloudflare D1, which has no transactions, takes 100 values a query. */
-function slices({ locks }: Scope, rows: Row[], most = 500): Row[][] {
+function slices({ locks }: Scope, rows: Row[], most = 1_000): Row[][] {
   const size = locks ? most : 50;
   return rows.flatMap((_, from) => (from % size === 0 ? [rows.slice(from, from + size)] : []));
 }
 
 /** The same query, of these rows only. */
 function among(query: Query, rows: Row[], ...fields: Field[]): Query {
-  const conditions = (["id", ...fields] as const).map((field) => isOneOf(field, rows));
-  return { ...query, where: [...query.where, ...conditions] };
+  const asRead = fields.map((field) => ({ field, value: rows[0]![field] }));
+  const ids = rows.map(({ id }) => id);
+  return { ...query, where: [...query.where, isOneOf("id", ids), ...asRead] };
 }
-const ofMembers: Query = { model: "member", where: [] };
 
 type Field = keyof Row;
-function isOneOf(field: Field, rows: Row[], of = field): Where[number] {
-  const values = [...new Set(rows.map((row) => row[of]))];
+function isOneOf(field: Field, values: string[]): Where[number] {
   if (values.length === 1) return { field, value: values[0] };
   return { field, operator: "in", value: values };
 }
