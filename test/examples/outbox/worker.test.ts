@@ -112,14 +112,14 @@ describe("a worker in a process of its own", () => {
     const stripe = await new StripeServer().start();
     defer(() => stripe.stop());
     stripe.addSubscription({
-      id: "sub",
+      id: "sub_1",
       status: "active",
       items: [{ id: "si_seats", price: { id: seatPriceId }, quantity: 1 }],
     });
     await pool.query(`
       insert into organization (id, name, slug, "createdAt") values ('org', 'o', 'o', now());
       insert into subscription (id, plan, "referenceId", "stripeSubscriptionId", status, seats)
-      values ('sub', 'team', 'org', 'sub', 'active', 1);
+      values ('sub', 'team', 'org', 'sub_1', 'active', 1);
       insert into "user" (id, name, email, "emailVerified", "createdAt", "updatedAt")
       select 'u' || n, n, n || '@example.com', false, now(), now()
       from generate_series(1, ${people}) n`);
@@ -144,7 +144,7 @@ describe("a worker in a process of its own", () => {
           (select count(*)::int from member) as members,
           (select seats from subscription) as seats,
           (select count(*)::int from "auditLog") as "auditRows"`);
-        return { ...rows[0], quantity: stripe.quantity("sub", seatPriceId) };
+        return { ...rows[0], quantity: stripe.quantity("sub_1", seatPriceId) };
       },
     };
   }
