@@ -140,6 +140,24 @@ describe("a queue", () => {
     expect(seen.map(([, userId]) => userId).sort()).toEqual(users(40).sort());
   });
 
+  test("is read in its order, and not sorted for each job, however many are waiting", async () => {
+    const { boss, stop } = await start(noting("one", []));
+    await stop();
+    await start({ idle: {} });
+    await addMemberEvents(pool, 5_000);
+    await vi.waitFor(async () => expect(await unrun("one")).toBe(5_000), 20_000);
+    await pool.query("analyze pgboss.job");
+    const plan: string[] = [];
+    const executeSql = async (text: string, values: unknown[]) => {
+      const { rows } = await pool.query(`explain ${text}`, values);
+      plan.push(...rows.map((row) => row["QUERY PLAN"]));
+      return { rows: [] };
+    };
+    await boss.fetch("one", { batchSize: 1, db: { executeSql } } as PgBoss.FetchOptions);
+    expect(plan.join("\n")).toMatch(/Index Scan.*priority/);
+    expect(plan.join("\n")).not.toContain("Sort Key: priority");
+  });
+
   test("that is deleted gets nothing, and keeps no event from the others", async () => {
     const seen: string[] = [];
     const { boss } = await start(noting("one", seen));
@@ -204,6 +222,16 @@ describe("two teams with a worker each", () => {
       { event: added, name: "theirs" },
     ]);
   });
+});
+
+test("workers that start at the same moment, with the same queues, all start", async () => {
+  const handler = vi.fn();
+  const queues = { one: { [added]: handler }, other: { [added]: handler } };
+  await startBoss();
+  await Promise.all([start(queues), start(queues), start(queues)]);
+  await addMemberEvents(pool, 10);
+  await done();
+  expect(handler).toHaveBeenCalledTimes(20);
 });
 
 describe("two versions of a worker", () => {
