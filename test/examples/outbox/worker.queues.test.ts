@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { EventName } from "@kernia/events";
 import PgBoss from "pg-boss";
 import type pg from "pg";
@@ -459,23 +458,4 @@ describe("what is left of a job", () => {
     expect(watched.get("bad.failed")).toMatchObject({ count: "2", oldest: { hours: 2 } });
     expect(watched.get("good")).toEqual({ count: "0", oldest: null });
   });
-});
-
-test("how many events a second go to two queues through one relay, printed", async () => {
-  const queues: Queues = { one: { [added]: () => {} }, other: { [added]: () => {} } };
-  const first = await start(queues);
-  await first.stop();
-  for (const count of [1_000, 10_000]) {
-    const { stop } = await start({ idle: {} });
-    await addMemberEvents(pool, count);
-    const begin = performance.now();
-    const left = async () =>
-      (await pool.query("select count(*)::int as count from event_outbox")).rows[0].count;
-    while ((await left()) > 0) await sleep(20);
-    const seconds = (performance.now() - begin) / 1_000;
-    console.log(`${count} events: ${Math.round(count / seconds)} a second`);
-    await stop();
-    expect([await unrun("one"), await unrun("other")]).toEqual([count, count]);
-    await pool.query("delete from pgboss.job");
-  }
 });
