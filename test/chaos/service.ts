@@ -25,8 +25,7 @@ export class Service {
   /** Returns once it is ready. */
   static async start(options: ServiceOptions): Promise<Service> {
     const service = new Service(options);
-    // Two that create the same queue at once may be in each other's way.
-    await service.#startOnce().catch(() => service.#startOnce());
+    await service.#startOnce();
     void service.#keepRunning();
     return service;
   }

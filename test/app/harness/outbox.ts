@@ -81,14 +81,14 @@ export const watchOutbox = `
   group by queue.name
 `;
 
-/** Waits until nothing is left in the outbox and in the queues, but no longer than a minute. */
+/** Waits until nothing is left in the outbox and in the queues, but no longer than three minutes. */
 export async function untilAllDone(pool: pg.Pool): Promise<void> {
-  const deadline = Date.now() + 60_000;
+  const deadline = Date.now() + 3 * 60_000;
   const query = `
     select (select count(*) from event_outbox) +
       (select count(*) from pgboss.job where state < 'completed') as "left"`;
   while (Number((await pool.query(query)).rows[0].left) > 0) {
-    if (Date.now() > deadline) throw new Error("the queues are not empty after a minute");
+    if (Date.now() > deadline) throw new Error("the queues are not empty after three minutes");
     await sleep(50);
   }
 }

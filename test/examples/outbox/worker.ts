@@ -115,12 +115,17 @@ export async function startWorker({
 }: WorkerOptions): Promise<Stoppable> {
   const report = reportTo(logger);
   boss.on("error", (error) => void report("pg-boss failed:", error));
-  for (const name of Object.keys(queues)) {
-    const retry = { retryLimit, retryDelay, retryBackoff: true };
-    await createQueue(boss, { name: failedQueue(name), expireInSeconds, ...retry });
-    await createQueue(boss, { name, expireInSeconds, ...retry, deadLetter: failedQueue(name) });
-  }
-  await subscribe(databaseUrl, schema, queues);
+  await inTransaction(databaseUrl, async (client) => {
+    // One worker after the other, or those that start at once would each lock what the others need.
+    await client.query("select pg_advisory_xact_lock(hashtext('event_outbox'))");
+    for (const name of Object.keys(queues)) {
+      const retry = { retryLimit, retryDelay, retryBackoff: true };
+      await createQueue(boss, { name: failedQueue(name), expireInSeconds, ...retry });
+      await createQueue(boss, { name, expireInSeconds, ...retry, deadLetter: failedQueue(name) });
+    }
+    await subscribe(client, schema, queues);
+    await createIndex(client, schema);
+  });
 
   const workers = Object.entries(queues).map(([queue, handlers]) =>
     work(boss, queue, handlers, concurrency, report),
@@ -194,27 +199,37 @@ async function createQueue(
 }
 
 /** Has the given queues get the events that they name, and no others. */
-async function subscribe(databaseUrl: string, schema: string, queues: Queues): Promise<void> {
+async function subscribe(client: pg.ClientBase, schema: string, queues: Queues): Promise<void> {
   const wanted = Object.entries(queues).flatMap(([queue, handlers]) =>
     Object.keys(handlers).map((event) => ({ queue, event })),
   );
-  await inTransaction(databaseUrl, async (client) => {
-    // One worker after the other, or two that start at once could each lock what the other needs.
-    await client.query("select pg_advisory_xact_lock(hashtext('event_outbox'))");
-    await client.query(
-      `delete from ${schema}.subscription
-      where name = any($1) and (name, event) not in (
-        select queue, event from json_to_recordset($2) as wanted (queue text, event text)
-      )`,
-      [Object.keys(queues), JSON.stringify(wanted)],
-    );
-    await client.query(
-      `insert into ${schema}.subscription (name, event)
-      select queue, event from json_to_recordset($1) as wanted (queue text, event text)
-      on conflict do nothing`,
-      [JSON.stringify(wanted)],
-    );
-  });
+  await client.query(
+    `delete from ${schema}.subscription
+    where name = any($1) and (name, event) not in (
+      select queue, event from json_to_recordset($2) as wanted (queue text, event text)
+    )`,
+    [Object.keys(queues), JSON.stringify(wanted)],
+  );
+  await client.query(
+    `insert into ${schema}.subscription (name, event)
+    select queue, event from json_to_recordset($1) as wanted (queue text, event text)
+    on conflict do nothing`,
+    [JSON.stringify(wanted)],
+  );
+}
+
+/** Without it, pg-boss 10 and 11 sort all that is waiting for each job that they hand out. */
+async function createIndex(client: pg.ClientBase, schema: string): Promise<void> {
+  const { rowCount } = await client.query(
+    `select from pg_indexes
+    where schemaname = $1 and indexdef like '%(name, priority DESC, created_on,%'`,
+    [schema],
+  );
+  if (rowCount) return;
+  await client.query(
+    `create index event_outbox_order on ${schema}.job (name, priority desc, created_on, id)
+    where state < 'active'`,
+  );
 }
 
 /** Adds a job for each event to each queue that is for it, in the transaction of `client`. */

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { EventName } from "@kernia/events";
 import PgBoss from "pg-boss";
 import type pg from "pg";
@@ -140,6 +139,24 @@ describe("a queue", () => {
     expect(seen.map(([, userId]) => userId).sort()).toEqual(users(40).sort());
   });
 
+  test("is read in its order, and not sorted for each job, however many are waiting", async () => {
+    const { boss, stop } = await start(noting("one", []));
+    await stop();
+    await start({ idle: {} });
+    await addMemberEvents(pool, 5_000);
+    await vi.waitFor(async () => expect(await unrun("one")).toBe(5_000), 20_000);
+    await pool.query("analyze pgboss.job");
+    const plan: string[] = [];
+    const executeSql = async (text: string, values: unknown[]) => {
+      const { rows } = await pool.query(`explain ${text}`, values);
+      plan.push(...rows.map((row) => row["QUERY PLAN"]));
+      return { rows: [] };
+    };
+    await boss.fetch("one", { batchSize: 1, db: { executeSql } } as PgBoss.FetchOptions);
+    expect(plan.join("\n")).toMatch(/Index Scan.*priority/);
+    expect(plan.join("\n")).not.toContain("Sort Key: priority");
+  });
+
   test("that is deleted gets nothing, and keeps no event from the others", async () => {
     const seen: string[] = [];
     const { boss } = await start(noting("one", seen));
@@ -204,6 +221,16 @@ describe("two teams with a worker each", () => {
       { event: added, name: "theirs" },
     ]);
   });
+});
+
+test("workers that start at the same moment, with the same queues, all start", async () => {
+  const handler = vi.fn();
+  const queues = { one: { [added]: handler }, other: { [added]: handler } };
+  await startBoss();
+  await Promise.all([start(queues), start(queues), start(queues)]);
+  await addMemberEvents(pool, 10);
+  await done();
+  expect(handler).toHaveBeenCalledTimes(20);
 });
 
 describe("two versions of a worker", () => {
@@ -431,23 +458,4 @@ describe("what is left of a job", () => {
     expect(watched.get("bad.failed")).toMatchObject({ count: "2", oldest: { hours: 2 } });
     expect(watched.get("good")).toEqual({ count: "0", oldest: null });
   });
-});
-
-test("how many events a second go to two queues through one relay, printed", async () => {
-  const queues: Queues = { one: { [added]: () => {} }, other: { [added]: () => {} } };
-  const first = await start(queues);
-  await first.stop();
-  for (const count of [1_000, 10_000]) {
-    const { stop } = await start({ idle: {} });
-    await addMemberEvents(pool, count);
-    const begin = performance.now();
-    const left = async () =>
-      (await pool.query("select count(*)::int as count from event_outbox")).rows[0].count;
-    while ((await left()) > 0) await sleep(20);
-    const seconds = (performance.now() - begin) / 1_000;
-    console.log(`${count} events: ${Math.round(count / seconds)} a second`);
-    await stop();
-    expect([await unrun("one"), await unrun("other")]).toEqual([count, count]);
-    await pool.query("delete from pgboss.job");
-  }
 });
