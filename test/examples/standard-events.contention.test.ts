@@ -411,19 +411,27 @@ describe("with transactions", () => {
     const end = await begin(current());
     first.errors.length = 0;
     const other = await database.pool.connect();
-    // Whoever waits for as long as this finds the deadlock, and becomes its victim.
+    // Whoever has waited for as long as this looks for a deadlock, and becomes its victim.
     await other.query("set deadlock_timeout = '60s'");
     await other.query("begin");
     await other.query(`select from "user" where id = $1 for key share`, [scene.bob]);
+    const { pid } = (await other.query("select pg_backend_pid() as pid")).rows[0];
+    let memberships: Promise<unknown> | undefined;
+    const bothWait = new Gate();
     const actor = new Actor();
+    // The deletion holds the memberships: the other waits for them before it waits for the user.
+    actor.beforeQuery = async (_, statement) => {
+      if (memberships || !statement.startsWith('delete from "user"')) return;
+      const ofBob = `select from member where "userId" = $1 for update`;
+      memberships = other.query(ofBob, [scene.bob]);
+      const waits = waitsForLockIn(database.pool);
+      while (!(await waits([pid])));
+      bothWait.open();
+    };
     const deletion = actor.run(() =>
       first.adapter.delete({ model: "user", where: byId(scene.bob) }),
     );
-    await untilDoneOrWaiting(waitsForLockIn(database.pool), actor, deletion);
-    // The deletion holds the memberships, and waits for the user.
-    const memberships = other.query(`select from member where "userId" = $1 for update`, [
-      scene.bob,
-    ]);
+    await bothWait.opened;
     await memberships;
     await other.query("commit");
     other.release(true);
