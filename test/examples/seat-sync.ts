@@ -1,4 +1,4 @@
-// Needs Better Auth 1.4 or newer, a Stripe SDK from 17 to 23, and `standard-events.ts` beside it.
+// Needs Better Auth 1.3 or newer, a Stripe SDK from 17 to 23, and `standard-events.ts` beside it.
 
 import { getBus } from "@kernia/events";
 import type { AuthContext, BetterAuthPlugin } from "better-auth";
