@@ -1,4 +1,4 @@
-import { stripe as stripePlugin } from "@better-auth/stripe";
+import { stripe as stripePlugin, type StripePlan } from "@better-auth/stripe";
 import { getBus } from "@kernia/events";
 import { betterAuth } from "better-auth";
 import { memoryAdapter } from "better-auth/adapters/memory";
@@ -553,7 +553,7 @@ describe("beside Better Auth's Stripe plugin", () => {
     { subscription: { fields: { seats: "seat_count" } as object } },
   ])("after it, with the names %j, seat sync does not start, and says why", async (schema) => {
     const stripeClient = app.stripe.client();
-    const plans = [teamPlan];
+    const plans: StripePlan[] = [teamPlan];
     const { $context } = betterAuth({
       baseURL: "http://localhost",
       secret: "a secret for a test, and for nothing else",
