@@ -1,4 +1,3 @@
-import type { AuthContext } from "better-auth";
 import type { EventName } from "@kernia/events";
 import PgBoss from "pg-boss";
 import { auditedEvents, createAuditLog } from "../examples/audit-log";
@@ -22,8 +21,7 @@ export interface WorkerMessage {
 const { tell } = parentOf<WorkerMessage>();
 const databaseUrl = process.env["DATABASE_URL"]!;
 const { auth } = createAuth({ databaseUrl, plugins: tables });
-// Better Auth's own type of it does not allow for `exactOptionalPropertyTypes`.
-const context = (await auth.$context) as unknown as AuthContext;
+const context = await auth.$context;
 
 const syncSeats = createSeatSync(context, {
   stripe: stripeClient(Number(process.env["STRIPE_PORT"])),

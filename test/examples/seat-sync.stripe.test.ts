@@ -1,9 +1,10 @@
-import { stripe as stripePlugin } from "@better-auth/stripe";
+import { stripe as stripePlugin, type StripePlan } from "@better-auth/stripe";
 import { getBus } from "@kernia/events";
 import { betterAuth } from "better-auth";
 import { memoryAdapter } from "better-auth/adapters/memory";
 import { organization } from "better-auth/plugins";
-import { beforeAll, beforeEach, describe, expect, test } from "vitest";
+import Stripe from "stripe";
+import { beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { startApp, theirKey, type AppOptions } from "../app/harness/app";
 import { deferToEnd } from "../app/harness/defer-to-end";
 import { accept, invite, join, must, password, signUp, type Person } from "../app/harness/people";
@@ -16,7 +17,11 @@ import {
   type StripeSubscription,
   webhookSecret,
 } from "../app/harness/stripe-server";
-import { seatSync } from "./seat-sync";
+import { Recorder } from "../app/paths/recorder";
+import { startPathServer } from "../app/paths/server";
+import { owed, readTables, sorted } from "../app/paths/tables";
+import { checkout } from "../app/plugins/checkout";
+import { createSeatSync, seatSync } from "./seat-sync";
 import { standardEvents } from "./standard-events";
 
 const defer = deferToEnd();
@@ -125,17 +130,20 @@ describe.each([
     });
   });
 
-  test("once it is paid, when one joined while it was past due", async () => {
-    const lovelace = await app.startOrganization();
-    await change(app, lovelace, { status: "past_due" });
-    await join(lovelace.owner, lovelace.organizationId, "Bob");
-    await app.stripe.delivered();
-    expect(await app.counts(lovelace)).toEqual({ members: 2, quantity: 1, seats: 1 });
+  test.each(["past_due", "unpaid", "paused"])(
+    "once it is paid, when one joined while it was %s",
+    async (status) => {
+      const lovelace = await app.startOrganization();
+      await change(app, lovelace, { status });
+      await join(lovelace.owner, lovelace.organizationId, "Bob");
+      await app.stripe.delivered();
+      expect(await app.counts(lovelace)).toEqual({ members: 2, quantity: 1, seats: 1 });
 
-    await change(app, lovelace, { status: "active" });
+      await change(app, lovelace, { status: "active" });
 
-    expect(await app.counts(lovelace)).toEqual({ members: 2, quantity: 2, seats: 2 });
-  });
+      expect(await app.counts(lovelace)).toEqual({ members: 2, quantity: 2, seats: 2 });
+    },
+  );
 
   test("when a schedule's next phase has the old quantity", async () => {
     const lovelace = await app.startOrganization();
@@ -143,6 +151,18 @@ describe.each([
     await join(lovelace.owner, lovelace.organizationId, "Bob");
 
     await change(app, lovelace, { items });
+
+    expect(await app.counts(lovelace)).toEqual({ members: 2, quantity: 2, seats: 2 });
+  });
+
+  test("when a sync failed, once Stripe tells of anything", async () => {
+    const lovelace = await app.startOrganization();
+    app.stripe.fault = 500;
+    await join(lovelace.owner, lovelace.organizationId, "Bob");
+    app.stripe.fault = undefined;
+    expect(await app.counts(lovelace)).toEqual({ members: 2, quantity: 1, seats: 1 });
+
+    await change(app, lovelace, {});
 
     expect(await app.counts(lovelace)).toEqual({ members: 2, quantity: 2, seats: 2 });
   });
@@ -229,6 +249,18 @@ describe.each([
     expect(await shop.counts(lovelace)).toEqual({ members: 2, quantity: 2, seats: 2 });
   });
 
+  test("of a plan whose only price is that of a seat", async () => {
+    const plans = [{ ...teamPlan, priceId: seatPriceId }];
+    const shop = await startApp(defer, { ...options, seats: { plans } });
+    const lovelace = await shop.startOrganization();
+
+    await join(lovelace.owner, lovelace.organizationId, "Bob");
+    await shop.stripe.delivered();
+
+    expect(seatItems(shop, lovelace.subscriptionId)).toEqual({ [seatPriceId]: 2 });
+    expect(await shop.counts(lovelace)).toEqual({ members: 2, quantity: 2, seats: 2 });
+  });
+
   test("of each subscription that has seats, and an add-on without seats is left alone", async () => {
     const plans = [teamPlan, supportPlan, businessPlan];
     const shop = await startApp(defer, { ...options, seats: { plans } });
@@ -279,6 +311,27 @@ describe.each([
     const { userId } = await signUp(app.url, "Bob");
     await app.auth.api.addMember({ body: { userId, organizationId, role: "owner" } });
     await app.stripe.delivered();
+
+    expect(await app.counts(lovelace)).toEqual({ members: 1, quantity: 1, seats: 1 });
+    expect(app.stripe.subscriptions.get(subscriptionId)).toMatchObject({
+      cancel_at_period_end: false,
+    });
+  });
+
+  test("when the last member deletes the account while it is past due: it ends all the same", async () => {
+    const lovelace = await app.startOrganization();
+    const { owner, organizationId, subscriptionId } = lovelace;
+    await change(app, lovelace, { status: "past_due" });
+
+    must(await owner.client.post("/delete-user", { password }));
+    await app.stripe.delivered();
+    expect(app.stripe.subscriptions.get(subscriptionId)).toMatchObject({
+      cancel_at_period_end: true,
+    });
+
+    const { userId } = await signUp(app.url, "Bob");
+    await app.auth.api.addMember({ body: { userId, organizationId, role: "owner" } });
+    await change(app, lovelace, { status: "active" });
 
     expect(await app.counts(lovelace)).toEqual({ members: 1, quantity: 1, seats: 1 });
     expect(app.stripe.subscriptions.get(subscriptionId)).toMatchObject({
@@ -338,9 +391,11 @@ describe.each([
   });
 
   test("once Stripe answers again, and no request waits for longer than the limit", async () => {
+    // It would itself give up only after this test would have.
+    const patient = app.stripe.client({ timeout: 80_000, maxNetworkRetries: 20 });
     const shop = await startApp(defer, {
       ...options,
-      seats: { timeLimit: 300, stripe: app.stripe.client({ maxNetworkRetries: 20 }) },
+      seats: { timeLimit: 300, stripe: patient },
       stripe: app.stripe,
     });
     const lovelace = await shop.startOrganization();
@@ -389,7 +444,7 @@ describe("an organization is deleted while its subscription is active", () => {
     });
   });
 
-  test("alone, also when Stripe fails at first, and a queue tries again", async () => {
+  test("alone, also when Stripe fails at first, once it tells of anything", async () => {
     const app = await startApp(defer);
     const lovelace = await app.startOrganization();
     const { owner, organizationId, subscriptionId } = lovelace;
@@ -397,9 +452,7 @@ describe("an organization is deleted while its subscription is active", () => {
     must(await owner.client.post("/organization/delete", { organizationId }));
     app.stripe.fault = undefined;
 
-    const event = { organizationId, userId: owner.userId, role: "owner" } as const;
-    const bus = getBus(await app.auth.$context);
-    await bus.emit("organization.member.removed", { ...event, action: "removed" });
+    await tell(app, organizationId);
 
     expect(app.stripe.subscriptions.get(subscriptionId)).toMatchObject({
       cancel_at_period_end: true,
@@ -425,30 +478,47 @@ describe("beside Better Auth's Stripe plugin", () => {
     app = await startApp(defer, { besideStripe: true });
   });
 
-  test("its own count may be overtaken while it waits for Stripe", async () => {
+  /** Lets Carol join while Bob's request has counted, and waits for Stripe: it writes two seats. */
+  async function overtake() {
     const lovelace = await app.startOrganization();
     const { owner, organizationId, subscriptionId } = lovelace;
     const bob = await signUp(app.url, "Bob");
     const invitationId = await invite(owner, organizationId, bob.email);
 
     const held = app.stripe.hold("GET", theirKey);
-    const accepted = accept(bob, invitationId);
+    let isAnswered = false;
+    const accepted = accept(bob, invitationId).finally(() => (isAnswered = true));
     await held.arrived;
     await join(owner, organizationId, "Carol");
     // What Stripe tells of Carol must not come after the release: it would already make up for that.
     await app.stripe.delivered();
-    app.stripe.heldWebhooks = [];
+    expect(isAnswered).toBe(false);
+    const webhooks = (app.stripe.heldWebhooks = []);
     held.release();
     must(await accepted);
-    const [stale, ...others] = app.stripe.heldWebhooks;
     app.stripe.heldWebhooks = undefined;
-    expect(others).toEqual([]);
     expect(app.stripe.quantity(subscriptionId, seatPriceId)).toBe(2);
+    return { ...lovelace, webhooks };
+  }
 
-    await app.stripe.deliver(stale!);
+  test("its own count may be overtaken while a request waits for Stripe: its webhook makes up for that", async () => {
+    const { webhooks, ...lovelace } = await overtake();
+    expect(webhooks).toHaveLength(1);
+
+    await app.stripe.deliver(webhooks[0]!);
     await app.stripe.delivered();
 
     expect(await app.counts(lovelace)).toEqual({ members: 3, quantity: 3, seats: 3 });
+  });
+
+  test("without webhooks, it stays stale until the next one joins", async () => {
+    const { webhooks: _, ...lovelace } = await overtake();
+
+    app.stripe.heldWebhooks = [];
+    await join(lovelace.owner, lovelace.organizationId, "Dave");
+    app.stripe.heldWebhooks = undefined;
+
+    expect(await app.counts(lovelace)).toEqual({ members: 4, quantity: 4, seats: 4 });
   });
 
   test("a recount that finds the seats right ends with one look at Stripe", async () => {
@@ -483,7 +553,7 @@ describe("beside Better Auth's Stripe plugin", () => {
     { subscription: { fields: { seats: "seat_count" } as object } },
   ])("after it, with the names %j, seat sync does not start, and says why", async (schema) => {
     const stripeClient = app.stripe.client();
-    const plans = [teamPlan];
+    const plans: StripePlan[] = [teamPlan];
     const { $context } = betterAuth({
       baseURL: "http://localhost",
       secret: "a secret for a test, and for nothing else",
@@ -516,6 +586,97 @@ describe("beside Better Auth's Stripe plugin", () => {
 
     expect(await last.counts(lovelace)).toEqual({ members: 2, quantity: 2, seats: 2 });
   });
+});
+
+test("without seat sync, Better Auth's Stripe plugin does not see who leaves or deletes the account", async () => {
+  const off = { organization: { enabled: false } };
+  const app = await startApp(defer, { besideStripe: true, seats: off });
+  const { owner, organizationId, ...lovelace } = await app.startOrganization();
+  const bob = await join(owner, organizationId, "Bob");
+  const carol = await join(owner, organizationId, "Carol");
+  const dave = await join(owner, organizationId, "Dave");
+  const daves = { organizationId, memberIdOrEmail: dave.email };
+  must(await owner.client.post("/organization/remove-member", daves));
+
+  must(await bob.client.post("/organization/leave", { organizationId }));
+  must(await carol.client.post("/delete-user", { password }));
+  await app.stripe.delivered();
+
+  expect(await app.counts({ organizationId, ...lovelace })).toEqual({
+    members: 1,
+    quantity: 3,
+    seats: 3,
+  });
+});
+
+test("beside it and the app's own organization hooks, each hook runs once, each event is told once", async () => {
+  const stripe = await new StripeServer().start();
+  defer(() => stripe.stop());
+  const recorder = new Recorder();
+  const server = await startPathServer(defer, {
+    plugins: [
+      recorder.plugin(),
+      standardEvents(),
+      seatSync({ stripe: stripe.client(), plans: [teamPlan], organization: { enabled: true } }),
+      checkout({ stripeClient: stripe.client(), context: async () => server.context }),
+    ],
+  });
+  stripe.webhookUrl = `${server.url}/api/auth/stripe/webhook`;
+  const { ada, outside } = server;
+  const organizationId = await server.organization();
+  const order = { plan: "team", referenceId: organizationId, customerType: "organization" };
+  const { body: session } = must(await ada.client.post("/subscription/upgrade", order));
+  const subscriptionId = stripe.pay(session.id);
+  await stripe.delivered();
+
+  /** The hooks that ran on account of a request, and the seats that Stripe has after it. */
+  async function outcome({ client }: Person, path: string, body: object) {
+    const before = await readTables(outside);
+    server.hooksRun.length = 0;
+    recorder.begin();
+    must(await client.post(path, body));
+    await stripe.delivered();
+    const told = recorder.end().filter(([event]) => !event.startsWith("billing."));
+    expect(sorted(told)).toEqual(sorted(owed(before, await readTables(outside))));
+    return [...server.hooksRun, stripe.quantity(subscriptionId, seatPriceId)];
+  }
+
+  const [bob, carol, dave] = [
+    await server.signUp("Bob"),
+    await server.signUp("Carol"),
+    await server.signUp("Dave"),
+  ];
+  for (const [index, person] of [bob, carol, dave].entries()) {
+    const invitationId = await invite(ada, organizationId, person.email);
+    expect(await outcome(person, "/organization/accept-invitation", { invitationId })).toEqual([
+      "beforeAcceptInvitation",
+      "afterAcceptInvitation",
+      index + 2,
+    ]);
+  }
+  const { rows } = await outside.query(`select id from member where "userId" = $1`, [bob.userId]);
+  const toAdmin = { organizationId, memberId: rows[0].id, role: "admin" };
+  expect(await outcome(ada, "/organization/update-member-role", toAdmin)).toEqual([
+    "beforeUpdateMemberRole",
+    "afterUpdateMemberRole",
+    4,
+  ]);
+  const bobs = { organizationId, memberIdOrEmail: bob.email };
+  expect(await outcome(ada, "/organization/remove-member", bobs)).toEqual([
+    "beforeRemoveMember",
+    "afterRemoveMember",
+    3,
+  ]);
+  // Of these two that plugin knows nothing.
+  expect(await outcome(carol, "/organization/leave", { organizationId })).toEqual([2]);
+  expect(await outcome(dave, "/delete-user", { password })).toEqual([1]);
+  stripe.change(subscriptionId, { status: "canceled" });
+  await stripe.delivered();
+  expect(await outcome(ada, "/organization/delete", { organizationId })).toEqual([
+    "beforeDeleteOrganization",
+    "afterDeleteOrganization",
+    1,
+  ]);
 });
 
 describe("what cannot work is said once, at the start", () => {
@@ -570,6 +731,20 @@ describe("what cannot work is said once, at the start", () => {
 
     expect([...warnings, ...errors]).toEqual([]);
   });
+});
+
+test("a request waits for five seconds, unless another limit is set; the SDK would for 80", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  onTestFinished(() => void vi.useRealTimers());
+  const never = () => new Promise<never>(() => {});
+  const adapter = { count: never, findMany: never, update: never };
+  const syncSeats = createSeatSync({ adapter }, { stripe: stripeClient(1), plans: [] });
+
+  const outcome = syncSeats({ organizationId: "org_1" }).catch(String);
+  await vi.advanceTimersByTimeAsync(5_000);
+  expect(await outcome).toContain("takes longer than 5000 ms, and goes on");
+
+  expect(new Stripe("sk_test").getApiField("timeout")).toBe(80_000);
 });
 
 describe("the configuration in the README", () => {

@@ -1,6 +1,6 @@
 import { beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { startApp } from "../app/harness/app";
-import { seatPriceId, teamPlan } from "../app/harness/plans";
+import { businessPlan, seatPriceId, teamPlan } from "../app/harness/plans";
 import { accept, invite, join, must, password, signUp } from "../app/harness/people";
 import { deferToEnd } from "../app/harness/defer-to-end";
 import { createSeatSync } from "./seat-sync";
@@ -127,6 +127,17 @@ describe("seats follow the members", () => {
 
     expect(await app.counts(lovelace)).toEqual({ members: 2, quantity: 2, seats: 2 });
     expect(app.stripe.quantity(lovelace.subscriptionId, "price_base")).toBe(1);
+  });
+
+  test("and if the row says another plan than Stripe, by an item of the one that Stripe says", async () => {
+    const shop = await startApp(defer, { seats: { plans: [teamPlan, businessPlan] } });
+    const items = [{ id: "si_base", price: { id: businessPlan.priceId }, quantity: 1 }];
+    const lovelace = await shop.startOrganization({ plan: "team", items });
+
+    await join(lovelace.owner, lovelace.organizationId, "Bob");
+
+    expect(shop.stripe.quantity(lovelace.subscriptionId, businessPlan.seatPriceId)).toBe(2);
+    expect(shop.stripe.quantity(lovelace.subscriptionId, seatPriceId)).toBeUndefined();
   });
 
   test.each([

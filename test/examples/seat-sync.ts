@@ -1,4 +1,4 @@
-// Needs Better Auth 1.4 or newer, a Stripe SDK from 17 to 23, and `standard-events.ts` beside it.
+// Needs Better Auth 1.3 or newer, a Stripe SDK from 17 to 23, and `standard-events.ts` beside it.
 
 import { getBus } from "@kernia/events";
 import type { AuthContext, BetterAuthPlugin } from "better-auth";
@@ -105,11 +105,10 @@ export function createSeatSync(
     const hasShrunk = shrunk.delete(organizationId);
     try {
       const subscriptions = await findSubscriptions(organizationId);
-      const known = subscriptions.length > 0 && typeof plans === "function" ? await plans() : plans;
+      if (subscriptions.length === 0) return;
+      const known = typeof plans === "function" ? await plans() : plans;
       const outcomes = await Promise.allSettled(
-        subscriptions.map((each) =>
-          syncSubscription(each, known as readonly SeatPlan[], hasShrunk),
-        ),
+        subscriptions.map((each) => syncSubscription(each, known, hasShrunk)),
       );
       const errors = outcomes.flatMap((each) => (each.status === "rejected" ? [each.reason] : []));
       if (errors.length > 0) throw errors.length === 1 ? errors[0] : new Error(errors.join("; "));
@@ -156,12 +155,12 @@ export function createSeatSync(
       where: [
         { field: "referenceId", value: organizationId },
         // Webhooks may be late or in the wrong order: Stripe is asked unless the row's status is final.
-        { field: "status", operator: "in", value: [...currentStatuses, ...otherStatuses] },
+        { field: "status", operator: "in", value: openStatuses },
       ],
     });
   }
 
-  /** Returns whether Stripe's subscription is one that has seats to set. */
+  /** Returns whether the quantity of Stripe's subscription is now this one. */
   async function setQuantity(
     id: string,
     planName: string,
@@ -169,7 +168,8 @@ export function createSeatSync(
     quantity: number,
   ): Promise<boolean> {
     const subscription = await stripe.subscriptions.retrieve(id, {}, callOptions);
-    if (!currentStatuses.includes(subscription.status)) return false;
+    const isPaid = paidStatuses.includes(subscription.status);
+    if (!isPaid && !lateStatuses.includes(subscription.status)) return false;
     const { data, has_more } = subscription.items;
     const all = { subscription: id, limit: 100 };
     const items = has_more ? (await stripe.subscriptionItems.list(all, callOptions)).data : data;
@@ -184,15 +184,16 @@ export function createSeatSync(
       .map((item) => ({ id: item.id, deleted: true }));
     if (kept && kept.quantity !== quantity) changes.push({ id: kept.id, quantity });
     if (!kept && plan?.seatPriceId) changes.push({ price: plan.seatPriceId, quantity });
-    const update: Stripe.SubscriptionUpdateParams = {
-      ...(changes.length > 0 && {
-        items: changes,
-        proration_behavior: plan?.prorationBehavior ?? "create_prorations",
-      }),
+    const seatUpdate: Stripe.SubscriptionUpdateParams = {
+      items: changes,
+      proration_behavior: plan?.prorationBehavior ?? "create_prorations",
+    };
+    const update = {
+      ...(isPaid && changes.length > 0 && seatUpdate),
       ...endOrResume(subscription, quantity),
     };
     if (Object.keys(update).length > 0) await stripe.subscriptions.update(id, update, callOptions);
-    return true;
+    return isPaid;
   }
 
   /** Nobody waits longer than the limit, and a failure that nobody waits for is logged. */
@@ -221,9 +222,12 @@ interface Subscription {
   stripeSubscriptionId: string | null;
 }
 
-/** Those in which seats are paid for. */
-const currentStatuses: readonly string[] = ["active", "trialing"];
-const otherStatuses: readonly string[] = ["incomplete", "past_due", "unpaid", "paused"];
+/** Those in which seats are kept right. */
+const paidStatuses: readonly string[] = ["active", "trialing"];
+/** Those in which it can only be set to end, for it may still be paid. */
+const lateStatuses: readonly string[] = ["past_due", "unpaid", "paused"];
+/** All that are not final. */
+const openStatuses = [...paidStatuses, ...lateStatuses, "incomplete"];
 const noMembers = "No members are left.";
 
 /** The plan that Stripe's items say; of several, and if there is none, the one that the row says. */

@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { stripe as betterAuthStripe } from "@better-auth/stripe";
 import { getBus } from "@kernia/events";
 import { betterAuth, type AuthContext, type BetterAuthPlugin } from "better-auth";
 import { memoryAdapter } from "better-auth/adapters/memory";
@@ -12,9 +11,6 @@ import { startPathServer, type PathServer, type PathServerOptions } from "../app
 import { deletedTooEarly, leadsTo, owed, readTables, sorted } from "../app/paths/tables";
 import type { Answer } from "../app/harness/client";
 import { accept, invite, must, password } from "../app/harness/people";
-import { seatPriceId, teamPlan } from "../app/harness/plans";
-import { StripeServer } from "../app/harness/stripe-server";
-import { seatSync } from "./seat-sync";
 import { standardEvents } from "./standard-events";
 
 const defer = deferToEnd();
@@ -59,105 +55,6 @@ describe.each(servers)("%s, what the tables call for is told:", (_, options) => 
     expect(sorted(told)).toEqual(sorted(right));
     expect(inSteps ? [] : recorder.tooEarly).toEqual([]);
   });
-});
-
-describe("together with Better Auth's Stripe plugin and the app's own organization hooks", () => {
-  const recorder = new Recorder();
-  let server: PathServer;
-  let stripe: StripeServer;
-
-  beforeAll(async () => {
-    stripe = await new StripeServer().start();
-    defer(() => stripe.stop());
-    const seats = { plans: [{ ...teamPlan, name: "team", priceId: "price_team" }] };
-    const stripePlugin = betterAuthStripe({
-      stripeClient: stripe.client(),
-      stripeWebhookSecret: "whsec_loopback",
-      subscription: { enabled: true, ...seats },
-      organization: { enabled: true },
-    });
-    const plugins = [
-      recorder.plugin(),
-      // Its own types do not allow for `exactOptionalPropertyTypes`.
-      stripePlugin as unknown as BetterAuthPlugin,
-      standardEvents(),
-      seatSync({ stripe: stripe.client(), organization: { enabled: true }, ...seats }),
-    ];
-    server = await startPathServer(defer, { plugins });
-  });
-
-  test("each hook runs once, each event is told once, and the seats are right", async () => {
-    const { ada, outside } = server;
-    const organizationId = await server.organization();
-    const [bob, carol, dave] = [
-      await server.signUp("Bob"),
-      await server.signUp("Carol"),
-      await server.signUp("Dave"),
-    ];
-    await outside.query(`update organization set "stripeCustomerId" = 'cus_1' where id = $1`, [
-      organizationId,
-    ]);
-    stripe.addSubscription({
-      id: "sub_1",
-      status: "active",
-      items: [{ id: "si_1", price: { id: seatPriceId }, quantity: 1 }],
-    });
-    const subscription = {
-      plan: "team",
-      referenceId: organizationId,
-      stripeSubscriptionId: "sub_1",
-      status: "active",
-      seats: 1,
-    };
-    await server.adapter.create({ model: "subscription", data: subscription });
-
-    /** What ran and was told on account of a request, and the seats that Stripe has after it. */
-    async function outcome(answer: () => Promise<Answer>) {
-      const before = await readTables(outside);
-      server.hooksRun.length = 0;
-      recorder.begin();
-      must(await answer());
-      const told = recorder.end();
-      const after = await readTables(outside);
-      expect(sorted(told)).toEqual(sorted(owed(before, after)));
-      return [...server.hooksRun, stripe.quantity("sub_1", seatPriceId)];
-    }
-    const accepted = ["beforeAcceptInvitation", "afterAcceptInvitation"];
-    let seats = 1;
-    for (const person of [bob, carol, dave]) {
-      const invitationId = await invite(ada, organizationId, person.email);
-      expect(await outcome(() => accept(person, invitationId))).toEqual([...accepted, ++seats]);
-    }
-    const memberId = await memberIdOf(organizationId, bob.userId);
-    const toAdmin = { organizationId, memberId, role: "admin" };
-    const bobs = { organizationId, memberIdOrEmail: bob.email };
-
-    expect(
-      await outcome(() => ada.client.post("/organization/update-member-role", toAdmin)),
-    ).toEqual(["beforeUpdateMemberRole", "afterUpdateMemberRole", 4]);
-    expect(await outcome(() => ada.client.post("/organization/remove-member", bobs))).toEqual([
-      "beforeRemoveMember",
-      "afterRemoveMember",
-      3,
-    ]);
-    // These three the Stripe plugin does not see.
-    expect(
-      await outcome(() => carol.client.post("/organization/leave", { organizationId })),
-    ).toEqual([2]);
-    expect(await outcome(() => dave.client.post("/delete-user", { password }))).toEqual([1]);
-    await outside.query(`update organization set "stripeCustomerId" = null`);
-    expect(
-      await outcome(() => ada.client.post("/organization/delete", { organizationId })),
-    ).toEqual(["beforeDeleteOrganization", "afterDeleteOrganization", 0]);
-  });
-
-  async function memberIdOf(organizationId: string, userId: string): Promise<string> {
-    const { rows } = await server.outside.query(
-      `select id from member where "organizationId" = $1 and "userId" = $2`,
-      [organizationId, userId],
-    );
-    return rows[0].id;
-  }
 });
 
 test("it takes no query more, but for removals, changes of roles, and deletions", async () => {

@@ -253,7 +253,10 @@ export class StripeServer {
     const { items, cancel_at_period_end, cancellation_details } = parse(flat);
     const before = JSON.stringify(subscription);
     const changed = structuredClone(subscription);
-    const problem = items && changeItems(changed, items as Form);
+    const { status } = changed;
+    const problem = ["canceled", "incomplete", "incomplete_expired"].includes(status)
+      ? `A subscription that is ${status} can only update its metadata`
+      : items && changeItems(changed, items as Form);
     if (problem) return failed(400, { message: problem });
     if (cancel_at_period_end) changed.cancel_at_period_end = cancel_at_period_end === "true";
     if (cancellation_details) {
@@ -285,9 +288,6 @@ export function stripeClient(
 
 /** Changes all of the items or none, and returns what is wrong with the change, if anything. */
 function changeItems(subscription: StripeSubscription, form: Form): string | undefined {
-  if (["canceled", "incomplete", "incomplete_expired"].includes(subscription.status)) {
-    return `A subscription that is ${subscription.status} can only update its metadata`;
-  }
   for (const change of Object.values(form) as Record<string, string>[]) {
     const problem = changeItem(subscription, change);
     if (problem) return problem;

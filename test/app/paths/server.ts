@@ -134,10 +134,9 @@ export async function startServer(
         getRole: async ({ user }) => (user.email.startsWith("admin") ? "admin" : "member"),
       },
     }),
-    // It demands them.
-    ...(database.transactions ? [directory] : []),
-    // Their own types do not allow for `exactOptionalPropertyTypes`.
-  ] as unknown as BetterAuthPlugin[];
+    // It demands them. Its own type does not allow for `exactOptionalPropertyTypes`.
+    ...(database.transactions ? [directory as BetterAuthPlugin] : []),
+  ];
 
   const options = {
     baseURL: url,
@@ -181,7 +180,7 @@ export async function startServer(
     server.close();
     await once(server, "close");
   });
-  // Better Auth's own type of it does not allow for `exactOptionalPropertyTypes`.
+  // Its own type is that of these options, which no other server has.
   const context = (await auth.$context) as unknown as AuthContext;
   const { adapter } = context;
 
