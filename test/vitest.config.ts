@@ -1,6 +1,6 @@
 import { createRequire } from "node:module";
 import { defineConfig, type Plugin } from "vitest/config";
-import { ask } from "./app/harness/guardian";
+import { ask } from "./app/harness/guardian.ts";
 
 const { resolve } = createRequire(import.meta.url);
 
