@@ -1,4 +1,5 @@
 import { createRequire } from "node:module";
+import { availableParallelism } from "node:os";
 import { defineConfig, type Plugin } from "vitest/config";
 import { ask } from "./app/harness/guardian.ts";
 
@@ -46,6 +47,8 @@ export default defineConfig({
         test: {
           name: "package",
           include: ["package/**/*.test.ts"],
+          // Each of those that run together is a compiler, which takes a processor and up to a gigabyte.
+          maxConcurrency: availableParallelism(),
           testTimeout: 120_000,
           hookTimeout: 120_000,
         },

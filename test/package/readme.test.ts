@@ -60,7 +60,7 @@ function fileOf(block: string): string {
 // What one declares reaches the others, as in the project of somebody who copies them all.
 test("the TypeScript blocks compile together", () => compile(blocks));
 
-describe.each(blocks)("TypeScript block %s", (name, source) => {
+describe.concurrent.each(blocks)("TypeScript block %s", (name, source) => {
   test("compiles by itself", () => compile([[name, source]]));
 
   test("runs, and prints what it says that it prints", async () => {
