@@ -77,8 +77,8 @@ export interface EventBus {
 export type EventHandler<Payload> = (payload: Payload) => unknown;
 
 /**
- * Where a bus reports the handlers that failed. The global `console` and Better Auth's logger are
- * one; a logger whose `error` takes other arguments, as those of pino and winston do, needs adapting.
+ * Where a bus reports the handlers that failed. The global `console` and Better Auth's logger fit as
+ * they are; a logger whose `error` takes other arguments, as those of pino and winston do, needs adapting.
  */
 export interface Logger {
   /**
@@ -179,7 +179,7 @@ export const EventBus: new (logger?: Logger) => EventBus = class {
   /**
    * Goes on with an emit from the handler at `index`, which was called and returned `pending`.
    *
-   * The loop stands twice, for one that serves both is worse: if it returns an object for each promise
+   * The loop is written twice, for one that serves both is worse: if it returns an object for each promise
    * to go on from, 100 async handlers take 1.01 times as long as in a loop written by hand instead of
    * 0.94; if it takes one for each emit, the package is 40 bytes larger.
    */

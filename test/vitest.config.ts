@@ -1,6 +1,7 @@
 import { createRequire } from "node:module";
+import { availableParallelism } from "node:os";
 import { defineConfig, type Plugin } from "vitest/config";
-import { ask } from "./app/harness/guardian";
+import { ask } from "./app/harness/guardian.ts";
 
 const { resolve } = createRequire(import.meta.url);
 
@@ -15,7 +16,8 @@ const plugins: Plugin[] = [
 export default defineConfig({
   test: {
     projects: [
-      { plugins, test: { name: "unit", include: ["unit/**/*.test.ts"] } },
+      // Long enough for 100,000 handlers on a machine that is busy with other work.
+      { plugins, test: { name: "unit", include: ["unit/**/*.test.ts"], testTimeout: 60_000 } },
       {
         plugins,
         test: {
@@ -46,6 +48,8 @@ export default defineConfig({
         test: {
           name: "package",
           include: ["package/**/*.test.ts"],
+          // Each of those that run together is a compiler, which takes a processor and up to a gigabyte.
+          maxConcurrency: availableParallelism(),
           testTimeout: 120_000,
           hookTimeout: 120_000,
         },

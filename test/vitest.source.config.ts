@@ -9,6 +9,7 @@ export default defineConfig({
   resolve: { alias: { "@kernia/events": `${root}/src/index.ts` } },
   test: {
     include: ["test/unit/**/*.test.ts"],
+    testTimeout: 60_000,
     // Runs the last build, in a process of its own.
     exclude: ["test/unit/overflowing.node.test.ts"],
     coverage: {

@@ -7,7 +7,7 @@ import { measureEmit } from "./emit";
 import { measureNames, measureRegistrations } from "./memory";
 import { printTable, printTargets, type Table } from "./report";
 import { measureSizes } from "./size";
-import { measureSubscribe } from "./subscribe";
+import { measureGrowth, measureSubscribe } from "./subscribe";
 import { targetsOf } from "./targets";
 import { versionOf } from "./version-of";
 
@@ -30,7 +30,7 @@ if (!json) {
   console.log(runtime);
   console.log(packages);
   console.log(
-    "Medians, of subscribing lower quartiles; × is how many times the library's figure; lower is better.",
+    "Processor time; × is how many times the library's figure, within a round; lower is better.",
   );
 }
 
@@ -43,14 +43,15 @@ for (const kind of ["sync", "async"] as const) {
 }
 const subscribe: Record<string, Table> = {};
 for (const count of [100, 1_000, 10_000, 30_000]) {
-  subscribe[count] = print(measureSubscribe(count));
+  subscribe[count] = print(await measureSubscribe(count));
 }
+const growth = await measureGrowth(1_000, 30_000);
 const memory = {
   registration: print(await measureRegistrations()),
   name: print(await measureNames()),
 };
 const size = print(await measureSizes());
-const targets = targetsOf({ emit, subscribe, memory, size });
+const targets = targetsOf({ emit, subscribe, growth, memory, size });
 
 if (json) {
   const tables = [emit, subscribe, memory, { size }].flatMap((group) => Object.values(group));

@@ -1,12 +1,10 @@
 import { contenders, library, type Contender } from "./contenders";
 import { makeHandlers, payload } from "./handlers";
-import { median } from "./quantiles";
-import type { Figure, Table } from "./report";
+import type { Table } from "./report";
+import { takeTurns, type Entry } from "./rounds";
 
-const rounds = 41;
-/** In handlers called: what a contender does before it is the next one's turn. */
-const workPerTurn = 100_000;
-const awaitedWorkPerTurn = 20_000;
+/** In handlers called: a contender looks at the clock after these. */
+const handlersAtATime = 10_000;
 /** A bus carries several events; with one alone, a compiler turns the look-up of its name into none. */
 const events = [
   "organization.member.added",
@@ -28,31 +26,25 @@ export async function measureEmit(kind: "sync" | "async", count: number): Promis
     const awaited = { ...library, name: `${library.name}, awaited`, doneOnReturn: false };
     entries.splice(1, 0, prepare(awaited, kind, count));
   }
-
-  for (let round = 0; round < rounds; round++) {
-    for (let turn = 0; turn < entries.length; turn++) {
-      const { emit, awaited, times } = entries[(turn + round) % entries.length]!;
-      const emits = Math.ceil((awaited ? awaitedWorkPerTurn : workPerTurn) / (count + 1));
-      const start = performance.now();
-      if (awaited) for (let done = 0; done < emits; done++) await emit();
-      else for (let done = 0; done < emits; done++) emit();
-      times.push(((performance.now() - start) * 1e6) / emits);
-    }
-  }
-
-  const figures = entries.map(({ contender: { name, lacks }, times }): Figure => {
-    return { name, ...(lacks && { lacks }), value: median(times) };
-  });
+  const figures = await takeTurns(entries);
   return { title: `emit, ${count} ${kind} handler${count === 1 ? "" : "s"}`, unit: "ns", figures };
 }
 
-function prepare(contender: Contender, kind: "sync" | "async", count: number) {
+function prepare(contender: Contender, kind: "sync" | "async", count: number): Entry {
   const emitter = contender.create();
   for (const event of events) {
     for (const handler of makeHandlers(kind, count)) emitter.on(event, handler);
   }
   const awaited = kind === "async" || !contender.doneOnReturn;
+  const emits = Math.ceil(handlersAtATime / (count + 1));
   let turn = 0;
   const emit = () => emitter.emit(events[turn++ % events.length]!, payload);
-  return { contender, emit, awaited, times: [] as number[] };
+  return {
+    contender,
+    pieces: emits,
+    async work() {
+      if (awaited) for (let done = 0; done < emits; done++) await emit();
+      else for (let done = 0; done < emits; done++) emit();
+    },
+  };
 }

@@ -1,7 +1,7 @@
 import { contenders, type Contender, type Emitter } from "./contenders";
 import { makeHandlers, payload } from "./handlers";
-import { median } from "./quantiles";
-import type { Figure, Table } from "./report";
+import { compared, type Table } from "./report";
+import { median } from "./rounds";
 
 const count = 20_000;
 
@@ -19,7 +19,7 @@ export function measureNames(): Promise<Table> {
 async function measure(title: string, eventOf: (index: number) => string): Promise<Table> {
   const handlers = makeHandlers("sync", count);
   const events = new Set(handlers.map((_, index) => eventOf(index)));
-  const figures: Figure[] = [];
+  const figures: { name: string; value: number }[] = [];
   for (const contender of contenders) {
     // A loop over a list of handlers is no contender for memory; it holds nothing else.
     if (!contender.unsubscribes) continue;
@@ -27,7 +27,7 @@ async function measure(title: string, eventOf: (index: number) => string): Promi
     for (let run = 0; run < 3; run++) runs.push(await bytesPerHandler(contender));
     figures.push({ name: contender.name, value: median(runs) });
   }
-  return { title, unit: "bytes", figures };
+  return { title, unit: "bytes", figures: compared(figures) };
 
   async function bytesPerHandler(contender: Contender): Promise<number> {
     const emitter = contender.create();

@@ -5,6 +5,8 @@ export interface Figure {
   readonly name: string;
   readonly lacks?: string;
   readonly value: number;
+  /** How many times the library's; of times, within a round. */
+  readonly multiple: number;
 }
 
 export interface Table {
@@ -24,14 +26,13 @@ const barWidth = 32;
 /** Prints each contender with its figure, how many times the library's that is, and a bar. */
 export function printTable({ title, unit, figures }: Table): void {
   heading(title);
-  const own = figures.find(({ name }) => name === library.name)?.value ?? Number.NaN;
   const most = Math.max(...figures.map(({ value }) => value));
-  for (const { name, lacks, value } of figures) {
+  for (const { name, lacks, value, multiple } of figures) {
     const bar = "█".repeat(Math.max(1, Math.round((value / most) * barWidth)));
     const columns = [
       name.padEnd(24),
       `${format(value)} ${unit}`.padStart(15),
-      `${(value / own).toFixed(2)}×`.padStart(9),
+      `${multiple.toFixed(2)}×`.padStart(9),
       name.startsWith(library.name) ? green(bar) : bar,
     ];
     const line = `  ${columns.join("  ")}`;
@@ -52,6 +53,12 @@ export function printTargets(targets: readonly Target[]): void {
     ];
     console.log(`  ${columns.join("  ")}`);
   }
+}
+
+/** How many times the library's value each is. */
+export function compared(figures: readonly Omit<Figure, "multiple">[]): Figure[] {
+  const own = figures.find(({ name }) => name === library.name)?.value ?? Number.NaN;
+  return figures.map((figure) => ({ ...figure, multiple: figure.value / own }));
 }
 
 export function format(value: number): string {

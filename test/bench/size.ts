@@ -2,15 +2,19 @@ import { fileURLToPath } from "node:url";
 import { brotliCompressSync } from "node:zlib";
 import { build } from "esbuild";
 import { contenders } from "./contenders";
-import type { Figure, Table } from "./report";
+import { compared, type Table } from "./report";
 
 /** What each contender's import adds to a bundle, minified and brotli-compressed. */
 export async function measureSizes(): Promise<Table> {
-  const figures: Figure[] = [];
+  const figures: { name: string; value: number }[] = [];
   for (const { name, imports } of contenders) {
     if (imports) figures.push({ name, value: await bytes(imports) });
   }
-  return { title: "size, minified and brotli-compressed", unit: "bytes", figures };
+  return {
+    title: "size, minified and brotli-compressed",
+    unit: "bytes",
+    figures: compared(figures),
+  };
 }
 
 async function bytes(contents: string): Promise<number> {

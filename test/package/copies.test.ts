@@ -112,7 +112,7 @@ test(
 );
 
 describe.each(compilers)("under TypeScript %s", (version, compiler) => {
-  test.each(projects)(
+  test.concurrent.each(projects)(
     "the copies, and an app that uses them, compile with %s",
     { timeout: 600_000 },
     async (name, type, options) => {
@@ -122,7 +122,7 @@ describe.each(compilers)("under TypeScript %s", (version, compiler) => {
     },
   );
 
-  test(
+  test.concurrent(
     "the plugins compile with isolatedDeclarations, as a package of plugins may",
     { timeout: 600_000 },
     async () => {

@@ -22,6 +22,7 @@ const paths = [
       .map((path) => `${folder}/${path.replaceAll("\\", "/")}`),
   ),
 ];
+const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 const texts = new Map(paths.map((path) => [path, readFileSync(join(root, path), "utf8")]));
 const documents = [...texts];
 const blocks = documents.flatMap(([path, text]) =>
@@ -60,7 +61,7 @@ function fileOf(block: string): string {
 // What one declares reaches the others, as in the project of somebody who copies them all.
 test("the TypeScript blocks compile together", () => compile(blocks));
 
-describe.each(blocks)("TypeScript block %s", (name, source) => {
+describe.concurrent.each(blocks)("TypeScript block %s", (name, source) => {
   test("compiles by itself", () => compile([[name, source]]));
 
   test("runs, and prints what it says that it prints", async () => {
@@ -75,6 +76,13 @@ describe.each(blocks)("TypeScript block %s", (name, source) => {
 
 test("the README is short enough to be read", () => {
   expect(texts.get("README.md")!.split(/\s+/).length).toBeLessThanOrEqual(1_600);
+});
+
+test("CONTRIBUTING lists every command that there is", () => {
+  // npm runs that one itself.
+  const commands = Object.keys(scripts).filter((name) => name !== "prepack");
+
+  expect(commandsIn(texts.get(".github/CONTRIBUTING.md")!).sort()).toEqual(commands.sort());
 });
 
 test("the documents have TypeScript blocks, quotes and links", () => {
@@ -95,6 +103,10 @@ describe.each(documents)("%s", (path, text) => {
     }
   });
 
+  test("names commands that exist", () => {
+    expect(commandsIn(text).filter((name) => !(name in scripts))).toEqual([]);
+  });
+
   test("links to files that exist, and to headings that they have", () => {
     const broken = linksIn(text).filter((link) => {
       const [file, heading] = link.split("#");
@@ -111,6 +123,12 @@ describe.each(documents)("%s", (path, text) => {
 function quotesIn(text: string) {
   const quotes = text.matchAll(/<!-- from (\S+) -->\n\n```\w+\n([\s\S]*?)```/g);
   return [...quotes].map(([, file, quote]) => ({ file: file!, quote: quote! }));
+}
+
+/** The npm scripts that it names. */
+function commandsIn(text: string): string[] {
+  const commands = text.matchAll(/\bnpm (?:run ([\w:-]+)|test\b)/g);
+  return [...new Set([...commands].map(([, name = "test"]) => name))];
 }
 
 /** Where its links and pictures lead within the repository. */

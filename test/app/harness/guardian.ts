@@ -1,5 +1,5 @@
 import type { ChildProcess } from "node:child_process";
-import { forkTypeScript } from "./fork-typescript";
+import { forkTypeScript } from "./fork-typescript.ts";
 import type { Actions, Response } from "./guardian-process";
 
 let guardian: ChildProcess | undefined;

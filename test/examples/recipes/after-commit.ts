@@ -1,4 +1,4 @@
-// Needs Better Auth 1.7 or newer, for 1.5 and 1.6 call what is queued after a rollback too; and
+// Needs Better Auth 1.7 or newer, because 1.5 and 1.6 also call what is queued after a rollback; and
 // @better-auth/core in the same version as a dependency of yours. `inTransaction` alone needs neither.
 
 import { queueAfterTransactionHook } from "@better-auth/core/context";
