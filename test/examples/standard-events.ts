@@ -111,14 +111,15 @@ async function updateMembers(scope: Scope, method: Write, query: Query, attempts
   const rows = await readFirst(scope, query, method === "incrementOne" ? 1 : undefined);
   return atomically(scope, rows.slice(1), async (inner) => {
     const updated: Row[] = [];
-    const held = inner.locks ? await hold(inner, query, "organizationId", rows) : [];
+    const many = inner.locks && (rows.length > 1 || attempts === 1);
+    const held = many ? await hold(inner, query, "organizationId", rows) : [];
     for (const some of slices(inner, held)) {
       const result = await inner.original[method](among(query, some));
       const now = some.map((row) => ({ ...row, ...changesOf(query) }));
       updated.push(...(method === "updateMany" ? now : [result as Row]));
       await inner.tell(some.flatMap((row, index) => differences(row, now[index]!)));
     }
-    for (const row of inner.locks ? [] : rows) {
+    for (const row of many ? [] : rows) {
       const asRead = among(query, [row], "organizationId", "userId", "role");
       const changes = differences(row, { ...row, ...changesOf(query) });
       const is = await updateOne(inner, single, asRead, changes);
