@@ -25,7 +25,6 @@ export function standardEvents(): { id: "standard-events"; init: BetterAuthPlugi
         original: { ...own },
         own,
         locks: false,
-        told: new Map(),
         writing: new Set(),
         tables: auth.tables,
         underWay,
@@ -64,8 +63,10 @@ interface Scope {
   /** Whether this is a transaction, so that what was written stays locked. */
   locks: boolean;
   tables: { [model: string]: { modelName: string } };
+  /** The deletions that have begun. */
   underWay: Set<Told>;
-  told: Told;
+  /** In a deletion, what was told since it began. */
+  told?: Told;
   /** The writes to single members that are on their way. */
   writing: Set<{ id: string | undefined; write: Promise<Result> }>;
   /** At once; in a transaction, when it is committed. */
@@ -167,8 +168,7 @@ async function deleteRows(
   const limit = one ? 1 : undefined;
   const rows = id && !members ? [{ id } as Row] : await readFirst(scope, query, limit);
   if (exact && rows.length === 1) return deleteRows(scope, method, among(query, rows), owner);
-  const hasMembers = scope.tables["member"] !== undefined;
-  return atomically(scope, hasMembers ? rows : rows.slice(1), async (inner) => {
+  return atomically(scope, scope.tables["member"] ? rows : rows.slice(1), async (inner) => {
     const lock = members && inner.locks;
     const toDelete = lock ? await hold(inner, query, "organizationId", rows) : rows;
     const results: Result[] = [];
@@ -176,11 +176,7 @@ async function deleteRows(
     for (const some of slices(inner, toDelete, members ? 1_000 : 1)) {
       const ids = some.map(({ id }) => id);
       const ofThese = { model: "member", where: [isOneOf(owner, ids)] };
-      const theirs = members
-        ? some
-        : hasMembers
-          ? await hold(inner, ofThese, owner, some, "id")
-          : [];
+      const theirs = members ? some : await hold(inner, ofThese, owner, some, "id");
       const result = await inner.original[one ? method : "deleteMany"](among(query, some));
       if (!result) continue;
       results.push(result);
@@ -210,11 +206,9 @@ async function written({ locks, writing }: Scope, rows: Row[]): Promise<void> {
 
 /** Whoever tells of an end first tells of it. Without a lock, a row may have changed since it was read. */
 function current({ locks, told }: Scope, rows: Row[]): Row[] {
-  return rows.flatMap((row) => {
-    const change = told.get(`${row.id}`);
-    if (isEnd(change)) return [];
-    return [locks ? row : { ...row, ...change?.payload }];
-  });
+  return rows
+    .filter(({ id }) => !isEnd(told?.get(`${id}`)))
+    .map((row) => (locks ? row : { ...row, ...told?.get(`${row.id}`)?.payload }));
 }
 
 /**
@@ -222,7 +216,7 @@ function current({ locks, told }: Scope, rows: Row[]): Row[] {
  * one that the rows have, and returns those members. Without transactions there is nothing to lock.
  */
 async function hold(scope: Scope, query: Query, field: Field, rows: Row[], of = field) {
-  const values = new Set(rows.map((row) => row[of]));
+  const values = new Set(scope.tables["member"] ? rows.map((row) => row[of]) : []);
   for (let attempt = 1; ; attempt++) {
     let count = 0;
     for (const value of scope.locks ? values : []) {
