@@ -5,7 +5,29 @@ import type { BetterAuthPlugin } from "better-auth";
 
 /**
  * Emits the four standard events, whichever route, plugin or server-side call makes the change: all
- * of them write through Better Auth's database adapter, and this plugin wraps its methods.
+ * of them write through Better Auth's database adapter, and this plugin wraps its methods. It does not
+ * see raw SQL, nor what a server without this plugin writes.
+ *
+ * A member is updated only if it still is as it was read, and a removal returns the row that it removed.
+ * Where many are changed, or go with their user or organization, they are locked first, in a
+ * transaction: by writing to them what they have. So a change is told once, after its commit, by the
+ * server that made it, whatever other requests and servers do: on PostgreSQL, MariaDB, SQLite and
+ * libsql; with the adapter's `transaction` off, on D1 and in memory, if there is one server.
+ * Requests overlap, and a slow handler lets a later change be heard first: a subscriber that must be
+ * right counts anew each time, and keeps no state.
+ *
+ * The price: no query more for adding or removing a member, 1 for a change of a role, 5 for the
+ * deletion of an account, 6 for that of an organization. By the adapter alone, 0.6 of the removals and
+ * 0.5 of the role changes a second are left, by the routes 0.9; an organization of 20,000 takes 1.3
+ * seconds rather than 0.1.
+ *
+ * What remains:
+ * - A member who joins while the database deletes their user or organization: `added`, never `removed`.
+ * - A transaction of somebody else's, in MySQL at its default isolation, that read before it wrote: what
+ *   it changes may have been changed by others since; the role it tells may be that of its snapshot.
+ * - Several servers with `transaction` off: where several rows are deleted at once by two of them, or a
+ *   user with memberships, both may tell.
+ * - Before Better Auth 1.6, a removal takes a transaction, for it cannot return the row.
  */
 export function standardEvents(): { id: "standard-events"; init: BetterAuthPlugin["init"] & {} } {
   return {
