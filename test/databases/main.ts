@@ -9,6 +9,7 @@ import { contend, type Contention } from "./contention";
 import type { Engine } from "./engine";
 import { engines } from "./engines";
 import { take } from "./outcome";
+import { slower } from "./slower";
 
 /**
  * Takes all paths on each database, and lets many changes meet; once with `standardEvents()` and once
@@ -86,7 +87,11 @@ async function judgePaths(engine: Engine, defer: Defer): Promise<Cell[]> {
     plugins: [recorder.plugin(), standardEvents()],
   });
   recorder.watch(server);
-  const without = await startServer(defer, await open());
+  // Where changes race, either may be first; which of them is depends on how long each takes.
+  const servers = [
+    await startServer(defer, await open()),
+    await startServer(defer, await open(), { plugins: [slower()] }),
+  ];
   const possible = paths.filter((path) => server.database.transactions || !path.needsTransactions);
   let [told, unchanged] = [0, 0];
 
@@ -98,7 +103,7 @@ async function judgePaths(engine: Engine, defer: Defer): Promise<Cell[]> {
       const outcome = await take(path, server, recorder);
       if (wrong.length === 0) wrong.push(...outcome.wrong);
       seen.add(outcome.behaviour);
-      seenWithout.add((await take(path, without)).behaviour);
+      seenWithout.add((await take(path, servers[tries % 2]!)).behaviour);
       if ([...seen].some((behaviour) => seenWithout.has(behaviour))) break;
     }
     const same = [...seen].some((behaviour) => seenWithout.has(behaviour));
