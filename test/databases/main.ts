@@ -94,16 +94,22 @@ async function judgePaths(engine: Engine, defer: Defer): Promise<Cell[]> {
   ];
   const possible = paths.filter((path) => server.database.transactions || !path.needsTransactions);
   let [told, unchanged] = [0, 0];
+  const unprepared: string[] = [];
 
   for (const path of possible) {
     const seen = new Set<string>();
     const seenWithout = new Set<string>();
     const wrong: string[] = [];
     for (let tries = 0; tries < mostTries; tries++) {
-      const outcome = await take(path, server, recorder);
+      const outcome = await take(path, server, recorder).catch((error: Error) => error);
+      if (outcome instanceof Error) {
+        if (tries === mostTries - 1) unprepared.push(`${path.name}: ${outcome.message}`);
+        continue;
+      }
       if (wrong.length === 0) wrong.push(...outcome.wrong);
       seen.add(outcome.behaviour);
-      seenWithout.add((await take(path, servers[tries % 2]!)).behaviour);
+      const other = await take(path, servers[tries % 2]!).catch(() => undefined);
+      if (other) seenWithout.add(other.behaviour);
       if ([...seen].some((behaviour) => seenWithout.has(behaviour))) break;
     }
     const same = [...seen].some((behaviour) => seenWithout.has(behaviour));
