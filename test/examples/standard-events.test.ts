@@ -111,7 +111,7 @@ test("it takes no query more, but for removals, changes of roles, and deletions"
     "change a role": 1,
     "remove a member": 0,
     leave: 0,
-    "delete an account": 5,
+    "delete an account": 6,
     "delete an organization": 6,
   });
 });
