@@ -138,7 +138,7 @@ async function judgePaths(engine: Engine, defer: Defer): Promise<Cell[]> {
       ]
         .filter(Boolean)
         .join(", "),
-      right: true,
+      right: unprepared.length === 0,
     },
   ];
 }
