@@ -39,10 +39,10 @@ export function standardEvents(): { id: "standard-events"; init: BetterAuthPlugi
       const own = auth.adapter as unknown as Adapter;
       const underWay = new Set<Told>();
       const tell = (changes: Change[]) => {
-        const last = new Map(changes.map((change) => [change.id, change]));
         // Nothing comes after an end, even if it is told later.
         for (const told of underWay)
-          for (const [id, change] of last) if (!isEnd(told.get(id))) told.set(id, change);
+          for (const [id, change] of new Map(changes.map((change) => [change.id, change])))
+            if (!isEnd(told.get(id))) told.set(id, change);
         return Promise.all(changes.map(({ event, payload }) => getBus(auth).emit(event, payload)));
       };
       watch(own, {
@@ -201,7 +201,7 @@ async function deleteRows(
     for (const some of slices(inner, toDelete, members ? 1_000 : 1)) {
       const ids = some.map(({ id }) => id);
       const ofThese = { model: "member", where: [isOneOf(owner, ids)] };
-      const before = known.filter((row) => ids.includes(row[owner]));
+      const before = members ? some : known.filter((row) => ids.includes(row[owner]));
       const theirs = members ? some : await hold(inner, ofThese, owner, before);
       const result = await inner.original[one ? method : "deleteMany"](among(query, some));
       if (!result) continue;
@@ -296,6 +296,7 @@ async function inTransaction<Answer>(
       if (inner === scope.own)
         return run({ ...scope, tell: (changes) => void awaited.push(scope.tell(changes)) });
       locks = true;
+      if (scope.told) scope.underWay.delete(scope.told);
       kept = []; // Some adapters run again what failed.
       const tell = (changes: Change[]) => void kept.push(...changes);
       return run({ ...scope, original: inner, own: inner, locks, tell });
