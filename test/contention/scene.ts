@@ -128,6 +128,12 @@ export const changes = {
     const data = { organizationId: organization, userId: bob, role: "guest" };
     await adapter.create({ model: member, data: { ...data, createdAt: new Date() } });
   },
+  "a move of Bob, and the call that adds Dave": async (server, scene) => {
+    await changes["move to another organization"](server, scene);
+    await changes["the call that adds Dave"](server, scene);
+  },
+  "delete of the memberships of Dave": ({ adapter }, { dave }) =>
+    adapter.delete({ model: member, where: [{ field: "userId", value: dave }] }),
   "the deletion of a user by Better Auth": ({ context }, { bob }) =>
     context.internalAdapter.deleteUser(bob),
   "deleteMany of two users": ({ adapter }, { bob, carol }) =>

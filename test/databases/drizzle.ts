@@ -20,15 +20,11 @@ const drizzleLibsql: Engine = {
   shared: false,
   create: async (defer) => join(await createTemporaryFolder(defer), "database"),
   async open(path, defer) {
-    const { createClient } = await import("@libsql/client");
+    const { createLibsqlClient } = await import("./libsql-client");
     const { LibsqlDialect } = await import("@libsql/kysely-libsql");
     const { drizzle } = await import("drizzle-orm/libsql");
     const { drizzleAdapter } = await import("@better-auth/drizzle-adapter");
-    const connect = () => {
-      const client = createClient({ url: `file:${path}` });
-      defer(() => client.close());
-      return client;
-    };
+    const connect = () => createLibsqlClient(path, defer);
     const kysely = () =>
       ({ dialect: new LibsqlDialect({ client: connect() as never }), type: "sqlite" }) as never;
     return {

@@ -15,6 +15,7 @@ export const memory: Engine = {
     const rows: Rows = {};
     return {
       transactions: true,
+      keepsMemberships: true,
       outside: {
         readTables: async () => toTables(rows["member"]!, rows["user"]!),
         countRows: async () =>

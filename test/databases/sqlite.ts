@@ -45,12 +45,10 @@ const libsql: Engine = {
   create: async (defer) => join(await createTemporaryFolder(defer), "database"),
   async open(path, defer) {
     const { LibsqlDialect } = await import("@libsql/kysely-libsql");
-    const { createClient } = await import("@libsql/client");
+    const { createLibsqlClient } = await import("./libsql-client");
     const connect = () => {
-      const client = createClient({ url: `file:${path}` });
-      defer(() => client.close());
       // Made for another version of the client, whose methods are these.
-      const dialect = new LibsqlDialect({ client: client as never });
+      const dialect = new LibsqlDialect({ client: createLibsqlClient(path, defer) as never });
       return { dialect, type: "sqlite", transaction: true } as never;
     };
     return databaseOf(connect, { encode: encodeForSqlite });

@@ -75,6 +75,8 @@ describe.each<[string, HouseOptions]>([
     ["deleteMany of the members that are admins", "the route that changes a role"],
     ["the deletion of a user by Better Auth", "the route that deletes an organization"],
     ["the route that deletes an organization", "the deletion of a user by Better Auth"],
+    ["the deletion of a user by Better Auth", "move to another user"],
+    ["the route that deletes an organization", "move to another organization"],
     ["deleteMany of two users", "deleteMany of two organizations"],
     ["deleteMany of two users", "consumeOne of a user"],
     ["the deletion of a user by Better Auth", "update of a role"],
@@ -109,6 +111,19 @@ describe.each<[string, HouseOptions]>([
         "deleteMany of all members",
         "the route that changes a role",
         "delete of a member",
+      );
+      expect(faults.filter(isFault)).toEqual([]);
+    },
+  );
+
+  test.skipIf(options.withoutTransactions && options.twoServers)(
+    "all removed; before they are locked one has left and another joined, who is then removed",
+    async () => {
+      const { faults } = await faultsOf(
+        current(),
+        "deleteMany of all members",
+        "a move of Bob, and the call that adds Dave",
+        "delete of the memberships of Dave",
       );
       expect(faults.filter(isFault)).toEqual([]);
     },

@@ -37,28 +37,22 @@ export function standardEvents(): { id: "standard-events"; init: BetterAuthPlugi
     init(auth) {
       // One type for the adapters of all versions, and for those of a transaction.
       const own = auth.adapter as unknown as Adapter;
-      const underWay = new Set<Told>();
+      const deletions = new Set<Told>();
       const tell = (changes: Change[]) => {
         // Nothing comes after an end, even if it is told later.
-        for (const told of underWay)
-          for (const [id, change] of new Map(changes.map((change) => [change.id, change])))
-            if (!isEnd(told.get(id))) told.set(id, change);
+        for (const told of deletions)
+          for (const change of changes)
+            if (!isEnd(told.get(change.id))) told.set(change.id, change);
         return Promise.all(changes.map(({ event, payload }) => getBus(auth).emit(event, payload)));
       };
-      watch(own, {
-        original: { ...own },
-        own,
-        locks: false,
-        writing: new Set(),
-        tables: auth.tables,
-        underWay,
-        tell,
-      });
+      const [original, tables] = [{ ...own }, auth.tables];
+      watch(own, { original, own, locks: false, writing: new Set(), deletions, tables, tell });
     },
   };
 }
 
 type Row = { id: string; organizationId: string; userId: string; role: string };
+type Field = keyof Row;
 type Where = { field: string; value: unknown; operator?: string; connector?: string }[];
 type Query = { model: string; where: Where; update?: object; set?: object };
 type Page = Query & { limit: number; sortBy: { field: string; direction: "asc" } };
@@ -68,9 +62,10 @@ type Adapter = { id?: string } & { [method in Write]: (query: Query) => Promise<
   findMany(query: Page): Promise<Row[]>;
   transaction<Answer>(run: (adapter: Adapter) => Promise<Answer>): Promise<Answer>;
 };
-const deletions = ["delete", "deleteMany", "consumeOne"] as const;
-const writes = ["update", "updateMany", "incrementOne", ...deletions] as const;
+const removals = ["delete", "deleteMany", "consumeOne"] as const;
+const writes = ["update", "updateMany", "incrementOne", ...removals] as const;
 type Write = (typeof writes)[number];
+/** In which field of a membership the model has its id. */
 const owners = { member: "id", user: "userId", organization: "organizationId" } as const;
 type Owner = (typeof owners)[keyof typeof owners];
 /** What is to be told, with the id of the row that it is about. */
@@ -87,19 +82,19 @@ interface Scope {
   /** Whether this is a transaction, so that what was written stays locked. */
   locks: boolean;
   tables: { [model: string]: { modelName: string } };
-  /** The deletions that have begun. */
-  underWay: Set<Told>;
+  /** At once; in a transaction, when it is committed. */
+  tell(changes: Change[]): unknown;
+  /** Those under way. Without a lock, they heed what is told meanwhile. */
+  deletions: Set<Told>;
   /** In a deletion, what was told since it began. */
   told?: Told;
   /** The writes to single members that are on their way. */
-  writing: Set<{ id: string | undefined; write: Promise<Result> }>;
-  /** At once; in a transaction, when it is committed. */
-  tell(changes: Change[]): unknown;
+  writing: Set<{ id: string; write: Promise<unknown> }>;
 }
 
 /** Gives the adapter methods that tell what they change. */
 function watch(adapter: Adapter, scope: Scope): Adapter {
-  const { original, tables, underWay } = scope;
+  const { original, tables, deletions } = scope;
   adapter.create = async (query) => {
     const row = await original.create(query);
     const added = { ...query.data, ...row };
@@ -111,14 +106,15 @@ function watch(adapter: Adapter, scope: Scope): Adapter {
       run(inner.original === original ? adapter : watch({ ...inner.original }, inner)),
     );
   for (const method of writes.filter((method) => adapter[method])) {
-    const deletes = deletions.some((deletion) => deletion === method);
+    const removes = removals.some((removal) => removal === method);
     adapter[method] = async (query) => {
       const model = modelOf(query, tables);
-      if (deletes && model) {
+      if (removes && model) {
         const told: Told = new Map();
-        underWay.add(told);
-        const answer = deleteRows({ ...scope, told }, method, query, owners[model]);
-        const result = await answer.finally(() => underWay.delete(told));
+        deletions.add(told);
+        const run = model === "member" ? deleteMembers : deleteOwners;
+        const deletion = run({ ...scope, told }, method, query, owners[model]);
+        const result = await deletion.finally(() => deletions.delete(told));
         return method === "delete" ? undefined : result;
       }
       const changes = model === "member" && Object.keys(changesOf(query)).length > 0;
@@ -130,50 +126,69 @@ function watch(adapter: Adapter, scope: Scope): Adapter {
   return adapter;
 }
 
-/** Updates members if they still are as they were read; else reads anew, and tries again. */
+/** Updates members if they still are as they were read; else reads them anew, and tries again. */
 async function updateMembers(scope: Scope, method: Write, query: Query, attempts = 5) {
-  const single = method === "updateMany" ? "update" : method;
   const rows = await readFirst(scope, query, method === "incrementOne" ? 1 : undefined);
   return atomically(scope, rows.slice(1), async (inner) => {
     const updated: Row[] = [];
-    const many = inner.locks && (rows.length > 1 || attempts === 1);
-    const held = many ? await hold(inner, query, "organizationId", rows) : [];
-    for (const some of slices(inner, held)) {
-      const result = await inner.original[method](among(query, some));
-      const now = some.map((row) => ({ ...row, ...changesOf(query) }));
-      updated.push(...(method === "updateMany" ? now : [result as Row]));
-      await inner.tell(some.flatMap((row, index) => differences(row, now[index]!)));
-    }
-    for (const row of many ? [] : rows) {
-      const asRead = among(query, [row], "organizationId", "userId", "role");
-      const changes = differences(row, { ...row, ...changesOf(query) });
-      const is = await updateOne(inner, single, asRead, changes);
+    const last = attempts === 1;
+    for (const row of last ? await hold(inner, query, rows) : rows) {
+      const asRead: Field[] = last ? [] : ["organizationId", "userId", "role"];
+      const is = await updateOne(inner, method, among(query, [row], ...asRead), row);
       if (is) updated.push(is);
-      else if (attempts > 1)
-        updated.push(...(await updateMembers(inner, single, among(query, [row]), attempts - 1)));
+      else if (!last)
+        updated.push(...(await updateMembers(inner, method, among(query, [row]), attempts - 1)));
     }
     return updated;
   });
 }
 
-/** Updates one member, and tells of it. */
-async function updateOne(scope: Scope, method: Write, query: Query, changes: Change[]) {
-  const write = scope.original[method](query) as Promise<Row | null>;
-  const onItsWay = { id: changes[0]?.id, write };
-  scope.writing.add(onItsWay);
-  let telling: unknown;
-  try {
-    const is = await write;
-    if (is) telling = scope.tell(changes);
-    return is;
-  } finally {
-    scope.writing.delete(onItsWay);
-    await telling;
-  }
+/** Updates a member, and tells of it. */
+async function updateOne(
+  { original, tell, writing }: Scope,
+  method: Write,
+  query: Query,
+  row: Row,
+) {
+  const single = method === "updateMany" ? "update" : method;
+  const write = original[single](query).then((is) => ({
+    is: is as Row | null,
+    telling: is && tell(differences(row, { ...row, ...changesOf(query) })),
+  }));
+  const onItsWay = { id: `${row.id}`, write };
+  writing.add(onItsWay);
+  const { is, telling } = await write.finally(() => writing.delete(onItsWay));
+  await telling;
+  return is;
 }
 
-/** Deletes members; or users or organizations, and the memberships that the database takes along. */
-async function deleteRows(
+async function deleteMembers(scope: Scope, method: Write, query: Query): Promise<Result> {
+  const exact = scope.original.consumeOne !== undefined; // Since Better Auth 1.6.
+  const one = method === "consumeOne";
+  const rows = exact && (one || idOf(query)) ? undefined : await readFirst(scope, query);
+  if (!rows || (exact && rows.length === 1)) {
+    // One query, exact without a lock: the row comes back as it was when it was deleted.
+    const removed = await scope.original.consumeOne(rows ? among(query, rows) : query);
+    const row = removed as Row | null;
+    if (row && !isEnd(scope.told?.get(`${row.id}`))) await scope.tell([member("removed", row)]);
+    return one ? row : row ? 1 : 0;
+  }
+  return atomically(scope, rows, async (inner) => {
+    let count = 0;
+    for (const some of slices(inner, await hold(inner, query, rows))) {
+      const deleted = Number(await inner.original.deleteMany(among(query, some)));
+      const removed =
+        deleted === some.length ? some : await gone(inner, of("member", "id", some), some);
+      await written(inner, removed);
+      await inner.tell(current(inner, removed, "id").map((row) => member("removed", row)));
+      count += deleted;
+    }
+    return count;
+  });
+}
+
+/** Deletes users or organizations, and tells of the memberships that the database takes along. */
+async function deleteOwners(
   scope: Scope,
   method: Write,
   query: Query,
@@ -181,40 +196,28 @@ async function deleteRows(
 ): Promise<Result> {
   const one = method === "consumeOne";
   const id = idOf(query);
-  const members = owner === "id";
-  const exact = members && scope.original.consumeOne !== undefined; // Since Better Auth 1.6.
-  if (exact && (one || id)) {
-    // One query, exact without a lock: the row comes back as it was when it was deleted.
-    const row = (await scope.original.consumeOne(query)) as Row | null;
-    if (row && current(scope, [row]).length > 0) await scope.tell([member("removed", row)]);
-    return one ? row : row ? 1 : 0;
-  }
-  const limit = one ? 1 : undefined;
-  const rows = id && !members ? [{ id } as Row] : await readFirst(scope, query, limit);
-  if (exact && rows.length === 1) return deleteRows(scope, method, among(query, rows), owner);
-  const known = members ? rows : await membershipsOf(scope, rows, owner);
+  const rows = id ? [{ id } as Row] : await readFirst(scope, query, one ? 1 : undefined);
+  const known: Row[] = [];
+  for (const some of scope.tables["member"] ? slices(scope, rows) : [])
+    known.push(...(await read(scope, of("member", owner, some))));
   return atomically(scope, known.length > 0 ? known : rows.slice(1), async (inner) => {
-    const lock = members && inner.locks;
-    const toDelete = lock ? await hold(inner, query, "organizationId", rows) : rows;
     const results: Result[] = [];
-    // One user or organization at a time, if there is a transaction: the count says then whose it was.
-    for (const some of slices(inner, toDelete, members ? 1_000 : 1)) {
-      const ids = some.map(({ id }) => id);
-      const ofThese = { model: "member", where: [isOneOf(owner, ids)] };
-      const before = members ? some : known.filter((row) => ids.includes(row[owner]));
-      const theirs = members ? some : await hold(inner, ofThese, owner, before);
+    // One at a time, if there is a transaction: the count says then whose deletion it was.
+    for (const some of slices(inner, rows, 1)) {
+      const ids = new Set(some.map(({ id }) => id));
+      const theirs = known.filter((row) => ids.has(row[owner]));
+      const held = await hold(inner, of("member", owner, some), theirs);
       const result = await inner.original[one ? method : "deleteMany"](among(query, some));
       if (!result) continue;
       results.push(result);
-      const all = one || result === some.length;
       // Whether memberships go along is up to the database.
-      const removed = members && all ? some : await gone(inner, ofThese, theirs);
-      const these = { model: query.model, where: [isOneOf("id", ids)] };
-      const users = owner !== "userId" ? [] : all ? some : await gone(inner, these, some);
-      await written(inner, theirs);
+      const removed = await gone(inner, of("member", owner, some), held);
+      const all = one || result === some.length;
+      const deleted = all ? some : await gone(inner, of(query.model, "id", some), some);
+      await written(inner, removed);
       await inner.tell([
-        ...current(inner, removed).map((row) => member("removed", row)),
-        ...current(inner, users).map(deleted),
+        ...current(inner, removed, owner).map((row) => member("removed", row)),
+        ...(owner === "userId" ? current(inner, deleted, "id").map(userDeleted) : []),
       ]);
     }
     const count = results.reduce<number>((sum, result) => sum + Number(result), 0);
@@ -225,53 +228,55 @@ async function deleteRows(
 /** Without a lock, a write that is on its way may have come before the deletion. */
 async function written({ locks, writing }: Scope, rows: Row[]): Promise<void> {
   const ids = new Set(locks ? [] : rows.map(({ id }) => `${id}`));
-  await Promise.allSettled(
-    [...writing].filter(({ id }) => id && ids.has(id)).map(({ write }) => write),
-  );
-}
-
-/** Whoever tells of an end first tells of it. Without a lock, a row may have changed since it was read. */
-function current({ locks, told }: Scope, rows: Row[]): Row[] {
-  return rows
-    .filter(({ id }) => !isEnd(told?.get(`${id}`)))
-    .map((row) => (locks ? row : { ...row, ...told?.get(`${row.id}`)?.payload }));
-}
-
-/** Those of users or organizations. */
-async function membershipsOf(scope: Scope, rows: Row[], owner: Owner): Promise<Row[]> {
-  const memberships: Row[] = [];
-  for (const some of scope.tables["member"] ? slices(scope, rows) : []) {
-    const ids = some.map(({ id }) => id);
-    memberships.push(...(await read(scope, { model: "member", where: [isOneOf(owner, ids)] })));
-  }
-  return memberships;
+  await Promise.allSettled([...writing].filter(({ id }) => ids.has(id)).map(({ write }) => write));
 }
 
 /**
- * Locks members until the end of the transaction, by writing to a field the value that it has, and
- * returns those that match by then. Without transactions there is nothing to lock.
+ * Those that this deletion ended, as they were then. Without a lock, a row may have changed since it
+ * was read, or moved to another owner, or somebody else has told of its end.
  */
-async function hold(scope: Scope, query: Query, field: Field, rows: Row[]): Promise<Row[]> {
-  if (!scope.locks) return rows;
+function current({ locks, told }: Scope, rows: Row[], owner: Owner): Row[] {
+  if (locks) return rows;
+  return rows.flatMap((row) => {
+    const change = told?.get(`${row.id}`);
+    const now = { ...row, ...change?.payload };
+    return isEnd(change) || `${now[owner]}` !== `${row[owner]}` ? [] : [now];
+  });
+}
+
+/**
+ * Locks members until the end of the transaction, by writing to them the role that they have, and
+ * returns those that match the query by then. Without transactions there is nothing to lock.
+ */
+async function hold(scope: Scope, query: Query, rows: Row[]): Promise<Row[]> {
+  if (!scope.locks || rows.length === 0) return rows;
   for (let held = rows, attempt = 1; ; attempt++) {
     let count = 0;
-    // The role first, which has no index: in MySQL, who locks the entries of several finds deadlocks.
-    const by = attempt === 1 ? "role" : field;
-    for (const value of new Set(held.map((row) => row[by]))) {
-      const alike = held.filter((row) => row[by] === value);
+    for (const role of new Set(held.map((row) => row.role))) {
+      const alike = held.filter((row) => row.role === role);
       for (const some of slices(scope, alike)) {
-        const same = among({ ...ofMembers, update: { [by]: value } }, some, by);
+        // By their ids alone: in MySQL, who locks the entries of several indexes deadlocks.
+        const same = among({ model: "member", where: [], update: { role } }, some, "role");
         count += Number(await scope.original.updateMany(same));
       }
     }
-    if (rows.length > 0) held = await read(scope, query);
-    // Otherwise somebody has joined or changed in between, whom nothing keeps from leaving.
-    if (held.length === count || attempt === 3) return held;
+    const ids = new Set(held.map(({ id }) => id));
+    held = await read(scope, query);
+    const locked = held.filter(({ id }) => ids.has(id));
+    // Else somebody has joined or changed in between, whom nothing keeps from leaving.
+    const all = locked.length === held.length && locked.length === count;
+    if (all || attempt === 3) return locked;
   }
 }
 
-function isEnd(change: Change | undefined): boolean {
-  return change?.event === "organization.member.removed" || change?.event === "user.deleted";
+/** Returns those rows that are not found any more. */
+async function gone(scope: Scope, query: Query, rows: Row[]): Promise<Row[]> {
+  if (rows.length === 0) return [];
+  const found = read(scope, query);
+  // What is deleted is told of, even if this fails; in a transaction nothing is deleted then.
+  const left = await (scope.locks ? found : found.catch(() => []));
+  const ids = new Set(left.map(({ id }) => `${id}`));
+  return rows.filter(({ id }) => !ids.has(`${id}`));
 }
 
 /** Runs in the transaction that there is, or in one of its own if there is something to hold. */
@@ -296,7 +301,7 @@ async function inTransaction<Answer>(
       if (inner === scope.own)
         return run({ ...scope, tell: (changes) => void awaited.push(scope.tell(changes)) });
       locks = true;
-      if (scope.told) scope.underWay.delete(scope.told);
+      if (scope.told) scope.deletions.delete(scope.told); // What is locked nobody else ends.
       kept = []; // Some adapters run again what failed.
       const tell = (changes: Change[]) => void kept.push(...changes);
       return run({ ...scope, original: inner, own: inner, locks, tell });
@@ -336,44 +341,29 @@ async function read({ original }: Scope, { model, where }: Query, limit = 1_000)
   }
 }
 
-/** Returns those rows that are not found any more. */
-async function gone(scope: Scope, query: Query, rows: Row[]): Promise<Row[]> {
-  if (rows.length === 0) return [];
-  const found = read(scope, query);
-  // What is deleted is told of, even if this fails; in a transaction nothing is deleted then.
-  const left = await (scope.locks ? found : found.catch(() => []));
-  const ids = new Set(left.map(({ id }) => `${id}`));
-  return rows.filter(({ id }) => !ids.has(`${id}`));
-}
-
 /** Cloudflare D1, which has no transactions, takes 100 values a query. */
 function slices({ locks }: Scope, rows: Row[], most = 1_000): Row[][] {
   const size = locks ? most : 50;
   return rows.flatMap((_, from) => (from % size === 0 ? [rows.slice(from, from + size)] : []));
 }
 
-const ofMembers: Query = { model: "member", where: [] };
-
-/** The same query, of these rows only. */
-function among(query: Query, rows: Row[], ...fields: Field[]): Query {
-  const asRead = fields.map((field) => ({ field, value: rows[0]![field] }));
+/** The members, users or organizations that have, in this field, the ids of these rows. */
+function of(model: string, field: Field, rows: Row[]): Query {
   const ids = rows.map(({ id }) => id);
-  return { ...query, where: [...query.where, isOneOf("id", ids), ...asRead] };
+  const one = { field, value: ids[0] };
+  return { model, where: [ids.length === 1 ? one : { field, operator: "in", value: ids }] };
 }
 
-type Field = keyof Row;
-function isOneOf(field: Field, values: string[]): Where[number] {
-  if (values.length === 1) return { field, value: values[0] };
-  return { field, operator: "in", value: values };
+/** The same query, of these rows only, if their fields still are as they were read. */
+function among(query: Query, rows: Row[], ...asRead: Field[]): Query {
+  const same = asRead.map((field) => ({ field, value: rows[0]![field] }));
+  return { ...query, where: [...query.where, ...of(query.model, "id", rows).where, ...same] };
 }
 
-/** The id that the query names, if it does. Beside alternatives, only the last condition counts. */
-function idOf({ where }: Query): unknown {
-  const alternatives = where.some(({ connector }) => connector === "OR");
-  return (alternatives ? where.slice(-1) : where).find(
-    ({ field, operator = "eq", connector = "AND" }) =>
-      field === "id" && operator === "eq" && connector === "AND",
-  )?.value;
+/** The id, if it is all that the query names. */
+function idOf({ where: [first, ...others] }: Query): unknown {
+  const byId = first?.field === "id" && (first.operator ?? "eq") === "eq" && others.length === 0;
+  return byId ? first.value : undefined;
 }
 
 /** What the query changes of that which is told. */
@@ -394,7 +384,8 @@ function modelOf({ model }: { model: string }, tables: Scope["tables"]) {
 function differences(was: Row, is: Row): Change[] {
   const stayed =
     `${was.userId}` === `${is.userId}` && `${was.organizationId}` === `${is.organizationId}`;
-  if (!stayed) return [member("removed", was), member("added", is)];
+  // The row goes on, in another place.
+  if (!stayed) return [{ ...member("removed", was), id: "" }, member("added", is)];
   return was.role === is.role ? [] : [member("updated", is)];
 }
 
@@ -405,6 +396,10 @@ function member(action: "added" | "removed" | "updated", row: Row): Change {
   return { id: `${id}`, event: `organization.member.${action}`, payload } as Change;
 }
 
-function deleted({ id }: Row): Change {
+function userDeleted({ id }: Row): Change {
   return { id: `${id}`, event: "user.deleted", payload: { userId: `${id}`, action: "deleted" } };
+}
+
+function isEnd(change: Change | undefined): boolean {
+  return change?.event === "organization.member.removed" || change?.event === "user.deleted";
 }

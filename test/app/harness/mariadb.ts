@@ -19,9 +19,10 @@ export async function startMariaDb(): Promise<{ url: string; remove(): Promise<v
     return await startIn(folder.path, () => folder.remove());
   } catch (error) {
     await folder.remove();
-    if ((error as { code?: string }).code !== "ENOENT") throw error;
+    // What installs its tables prints there what it lacks.
+    const { message, stdout = "" } = error as Error & { stdout?: string };
     throw new Error(
-      "mariadbd is not on the path: install it (apt-get install mariadb-server), or set MARIADB_URL",
+      `MariaDB did not start. Install it (apt-get install mariadb-server), or set MARIADB_URL. ${message} ${stdout.slice(0, 500)}`,
       { cause: error },
     );
   }
@@ -86,7 +87,7 @@ async function startIn(folder: string, removeFolder: () => Promise<void>) {
     if (server.exitCode !== null || tries > mostSeconds * 10) {
       const logged = await readFile(log, "utf8").catch(() => "");
       await remove();
-      throw new Error(`MariaDB did not start: ${logged.slice(-2_000)}`);
+      throw new Error(`It ended: ${logged.slice(-2_000)}`);
     }
     await sleep(100);
   }

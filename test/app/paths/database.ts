@@ -7,6 +7,8 @@ export type DatabaseOption = NonNullable<BetterAuthOptions["database"]>;
 export interface Database {
   /** Whether several changes can be made as one. */
   readonly transactions: boolean;
+  /** Whether memberships outlive their user and their organization. */
+  readonly keepsMemberships?: boolean;
   /** Whether it numbers its rows itself. */
   readonly serialIds?: boolean;
   /** Makes the tables that these options call for, and returns what is their `database`. */
