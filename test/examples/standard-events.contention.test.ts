@@ -456,6 +456,61 @@ describe("with transactions", () => {
     expect(await end()).toEqual(none);
     expect((await outcomeOf(database.pool, scene)).join()).not.toContain("bob");
   });
+
+  test.each([
+    ["nothing", "is done again"],
+    ["something", "fails"],
+  ])("a transaction that is a deadlock's victim when %s was written in it %s", async (what) => {
+    const { first, database, ada } = current();
+    // Members are locked in the order of their ids.
+    let scene = await createScene(database.pool, ada);
+    while (scene.bobs > scene.carols) scene = await createScene(database.pool, ada);
+    const end = await begin(current());
+    first.errors.length = 0;
+    const other = await database.pool.connect();
+    // Whoever has waited for as long as this looks for a deadlock, and becomes its victim.
+    await other.query("set deadlock_timeout = '60s'");
+    await other.query("begin");
+    await other.query("select from member where id = $1 for update", [scene.carols]);
+    const { pid } = (await other.query("select pg_backend_pid() as pid")).rows[0];
+    let bobs: Promise<unknown> | undefined;
+    const bothWait = new Gate();
+    const actor = new Actor();
+    actor.beforeQuery = async (_, statement) => {
+      if (bobs || !statement.startsWith('update "member"') || !(await isBobLocked())) return;
+      bobs = other.query("select from member where id = $1 for update", [scene.bobs]);
+      const waits = waitsForLockIn(database.pool);
+      while (!(await waits([pid])));
+      bothWait.open();
+    };
+    const isBobLocked = async () => {
+      const free = `select from member where id = $1 for update skip locked`;
+      return (await database.pool.query(free, [scene.bobs])).rowCount === 0;
+    };
+    const where = [{ field: "organizationId", value: scene.organization }];
+    let runs = 0;
+    const deletion = actor.run(() =>
+      first.adapter
+        .transaction(async (transaction) => {
+          runs++;
+          if (what === "something") {
+            const update = { name: "Other Guild" };
+            await transaction.update({ model: "organization", where: byId(scene.third), update });
+          }
+          return transaction.deleteMany({ model: "member", where });
+        })
+        .catch((error: { code?: string }) => error.code),
+    );
+    await bothWait.opened;
+    await bobs;
+    await other.query("commit");
+    other.release(true);
+
+    expect(await deletion).toBe(what === "nothing" ? 3 : "40P01");
+    expect(runs).toBe(what === "nothing" ? 2 : 1);
+    expect(first.errors).toEqual(["40P01"]);
+    expect(await end()).toEqual(none);
+  });
 });
 
 describe("under a random load of 20 clients, for a few seconds", () => {

@@ -46,7 +46,17 @@ export function standardEvents(): { id: "standard-events"; init: BetterAuthPlugi
         return Promise.all(changes.map(({ event, payload }) => getBus(auth).emit(event, payload)));
       };
       const [original, tables] = [{ ...own }, auth.tables];
-      watch(own, { original, own, locks: false, writing: new Set(), deletions, tables, tell });
+      const wrote = () => {};
+      watch(own, {
+        original,
+        own,
+        locks: false,
+        writing: new Set(),
+        deletions,
+        tables,
+        tell,
+        wrote,
+      });
     },
   };
 }
@@ -82,6 +92,8 @@ interface Scope {
   /** Whether this is a transaction, so that what was written stays locked. */
   locks: boolean;
   tables: { [model: string]: { modelName: string } };
+  /** Called when something is written. */
+  wrote(): void;
   /** At once; in a transaction, when it is committed. */
   tell(changes: Change[]): unknown;
   /** Those under way. Without a lock, they heed what is told meanwhile. */
@@ -94,36 +106,39 @@ interface Scope {
 
 /** Gives the adapter methods that tell what they change. */
 function watch(adapter: Adapter, scope: Scope): Adapter {
-  const { original, tables, deletions } = scope;
+  const { original, tables } = scope;
   adapter.create = async (query) => {
     const row = await original.create(query);
+    scope.wrote();
     const added = { ...query.data, ...row };
     if (modelOf(query, tables) === "member") await scope.tell([member("added", added)]);
     return row;
   };
   adapter.transaction = (run) =>
-    inTransaction(scope, 1, (inner) =>
+    inTransaction(scope, (inner) =>
       run(inner.original === original ? adapter : watch({ ...inner.original }, inner)),
     );
-  for (const method of writes.filter((method) => adapter[method])) {
-    const removes = removals.some((removal) => removal === method);
-    adapter[method] = async (query) => {
-      const model = modelOf(query, tables);
-      if (removes && model) {
-        const told: Told = new Map();
-        deletions.add(told);
-        const run = model === "member" ? deleteMembers : deleteOwners;
-        const deletion = run({ ...scope, told }, method, query, owners[model]);
-        const result = await deletion.finally(() => deletions.delete(told));
-        return method === "delete" ? undefined : result;
-      }
-      const changes = model === "member" && Object.keys(changesOf(query)).length > 0;
-      if (!changes) return original[method](query);
-      const updated = await updateMembers(scope, method, query);
-      return method === "updateMany" ? updated.length : (updated[0] ?? null);
-    };
-  }
+  for (const method of writes.filter((method) => adapter[method]))
+    adapter[method] = (query) =>
+      write(scope, method, query).then((result) => (scope.wrote(), result));
   return adapter;
+}
+
+async function write(scope: Scope, method: Write, query: Query): Promise<Result> {
+  const { original, tables, deletions } = scope;
+  const model = modelOf(query, tables);
+  if (model && removals.some((removal) => removal === method)) {
+    const told: Told = new Map();
+    deletions.add(told);
+    const run = model === "member" ? deleteMembers : deleteOwners;
+    const deletion = run({ ...scope, told }, method, query, owners[model]);
+    const result = await deletion.finally(() => deletions.delete(told));
+    return method === "delete" ? undefined : result;
+  }
+  const changes = model === "member" && Object.keys(changesOf(query)).length > 0;
+  if (!changes) return original[method](query);
+  const updated = await updateMembers(scope, method, query);
+  return method === "updateMany" ? updated.length : (updated[0] ?? null);
 }
 
 /** Updates members if they still are as they were read; else reads them anew, and tries again. */
@@ -283,36 +298,41 @@ async function gone(scope: Scope, query: Query, rows: Row[]): Promise<Row[]> {
 function atomically<Answer>(scope: Scope, rows: Row[], run: (inner: Scope) => Promise<Answer>) {
   // The transactions of the memory adapter keep nobody apart.
   const plain = scope.locks || rows.length === 0 || scope.own.id === "memory";
-  return plain ? run(scope) : inTransaction(scope, 5, run);
+  return plain ? run(scope) : inTransaction(scope, run);
 }
 
-/** Tells what changed once it is committed. What a database gives up for another may be tried anew. */
+/**
+ * Tells what changed once it is committed. What the database gives up for another is tried anew, if
+ * nobody has written in it but this plugin.
+ */
 async function inTransaction<Answer>(
   scope: Scope,
-  attempts: number,
   run: (inner: Scope) => Promise<Answer>,
+  attempts = 5,
 ): Promise<Answer> {
   let kept: Change[] = [];
   const awaited: unknown[] = [];
-  let locks = false;
+  let tryAnew = false;
   try {
     const answer = await scope.original.transaction((inner) => {
       // Without transactions, what is done is told at once, and waited for together.
       if (inner === scope.own)
         return run({ ...scope, tell: (changes) => void awaited.push(scope.tell(changes)) });
-      locks = true;
       if (scope.told) scope.deletions.delete(scope.told); // What is locked nobody else ends.
       kept = []; // Some adapters run again what failed.
       const tell = (changes: Change[]) => void kept.push(...changes);
-      return run({ ...scope, original: inner, own: inner, locks, tell });
+      const wrote = () => ((tryAnew = false), scope.wrote());
+      // Not within another, which is given up with it.
+      tryAnew = !scope.locks && attempts > 1;
+      return run({ ...scope, original: inner, own: inner, locks: true, tell, wrote });
     });
     await Promise.all([scope.tell(kept), ...awaited]);
     return answer;
   } catch (error) {
     const { code, cause } = error as { code?: unknown; cause?: { code?: unknown } };
     const text = `${error} ${code} ${cause} ${cause?.code}`;
-    if (!locks || attempts === 1 || !givenUp.test(text)) throw error;
-    return inTransaction(scope, attempts - 1, run);
+    if (!tryAnew || !givenUp.test(text)) throw error;
+    return inTransaction(scope, run, attempts - 1);
   }
 }
 const givenUp = /deadlock|40P01|40001|serializ|P2034|ER_CHECKREAD|SQLITE_BUSY|is locked/i;
