@@ -109,7 +109,7 @@ async function judgePaths(engine: Engine, defer: Defer): Promise<Cell[]> {
       if (other) seenWithout.add(other.behaviour);
       if ([...seen].some((behaviour) => seenWithout.has(behaviour))) break;
     }
-    // Where a file is locked while others write, what comes before some paths fails; see libsql.
+    // What comes before it failed, each time.
     if (seen.size === 0 || seenWithout.size === 0) {
       unprepared.push(path.name);
       continue;

@@ -9,12 +9,15 @@ import type { BetterAuthPlugin } from "better-auth";
  * see raw SQL, nor what a server without this plugin writes.
  *
  * A member is updated only if it still is as it was read, and a removal returns the row that it removed.
- * Where many are changed, or go with their user or organization, they are locked first, in a
- * transaction: by writing to them what they have. So a change is told once, after its commit, by the
- * server that made it, whatever other requests and servers do: on PostgreSQL, MariaDB, SQLite and
- * libsql; with the adapter's `transaction` off, on D1 and in memory, if there is one server.
+ * Where several are deleted, or go with their user or organization, they are locked first, in a
+ * transaction: by writing to them the role that they have. So a change is told once, after its commit,
+ * by the server that made it, whatever other requests and servers do: on PostgreSQL, MariaDB, SQLite
+ * and libsql; with the adapter's `transaction` off, on D1 and in memory, if there is one server.
  * Requests overlap, and a slow handler lets a later change be heard first: a subscriber that must be
  * right counts anew each time, and keeps no state.
+ *
+ * A transaction that the database gives up for another, and that has written nothing yet, is run
+ * again, whoever began it: with a lock held for longer, there are more deadlocks.
  *
  * The price: no query more for adding or removing a member, 1 for a change of a role, 6 for the
  * deletion of an account or of an organization. By the adapter alone, 0.6 of the removals and 0.5 of
@@ -25,8 +28,6 @@ import type { BetterAuthPlugin } from "better-auth";
  * - A member who joins while the database deletes their user or organization: `added`, never `removed`.
  * - A transaction of somebody else's, in MySQL at its default isolation: it reads what there was when
  *   it first read, so the role in what it tells may be older than the change.
- * - MariaDB at its default isolation: where accounts, their organization and roles are all changed at
- *   once, up to 3 of 235 requests were the victims of a deadlock and failed; none without this plugin.
  * - Several servers with `transaction` off: where several rows are deleted at once by two of them, or a
  *   user with memberships, both may tell.
  * - Before Better Auth 1.6, a removal takes a transaction, for it cannot return the row.
@@ -45,18 +46,8 @@ export function standardEvents(): { id: "standard-events"; init: BetterAuthPlugi
             if (!isEnd(told.get(change.id))) told.set(change.id, change);
         return Promise.all(changes.map(({ event, payload }) => getBus(auth).emit(event, payload)));
       };
-      const [original, tables] = [{ ...own }, auth.tables];
-      const wrote = () => {};
-      watch(own, {
-        original,
-        own,
-        locks: false,
-        writing: new Set(),
-        deletions,
-        tables,
-        tell,
-        wrote,
-      });
+      const shared = { own, deletions, writing: new Set<Writing>(), tables: auth.tables, tell };
+      watch(own, { ...shared, original: { ...own }, locks: false, wrote() {} });
     },
   };
 }
@@ -84,6 +75,7 @@ type Change = {
 }[keyof Events];
 /** What was told last of each row since a deletion began. */
 type Told = Map<string, Change>;
+type Writing = { id: string; write: Promise<unknown> };
 interface Scope {
   /** The methods of the adapter, or of a transaction's, before they were wrapped. */
   original: Adapter;
@@ -101,7 +93,7 @@ interface Scope {
   /** In a deletion, what was told since it began. */
   told?: Told;
   /** The writes to single members that are on their way. */
-  writing: Set<{ id: string; write: Promise<unknown> }>;
+  writing: Set<Writing>;
 }
 
 /** Gives the adapter methods that tell what they change. */
@@ -124,6 +116,7 @@ function watch(adapter: Adapter, scope: Scope): Adapter {
   return adapter;
 }
 
+/** Members are watched, and what takes them along. */
 async function write(scope: Scope, method: Write, query: Query): Promise<Result> {
   const { original, tables, deletions } = scope;
   const model = modelOf(query, tables);
@@ -131,7 +124,7 @@ async function write(scope: Scope, method: Write, query: Query): Promise<Result>
     const told: Told = new Map();
     deletions.add(told);
     const run = model === "member" ? deleteMembers : deleteOwners;
-    const deletion = run({ ...scope, told }, method, query, owners[model]);
+    const deletion: Promise<Result> = run({ ...scope, told }, method, query, owners[model]);
     const result = await deletion.finally(() => deletions.delete(told));
     return method === "delete" ? undefined : result;
   }
@@ -159,25 +152,21 @@ async function updateMembers(scope: Scope, method: Write, query: Query, attempts
 }
 
 /** Updates a member, and tells of it. */
-async function updateOne(
-  { original, tell, writing }: Scope,
-  method: Write,
-  query: Query,
-  row: Row,
-) {
+async function updateOne(scope: Scope, method: Write, query: Query, row: Row) {
   const single = method === "updateMany" ? "update" : method;
-  const write = original[single](query).then((is) => ({
+  const write = scope.original[single](query).then((is) => ({
     is: is as Row | null,
-    telling: is && tell(differences(row, { ...row, ...changesOf(query) })),
+    telling: is && scope.tell(differences(row, { ...row, ...changesOf(query) })),
   }));
   const onItsWay = { id: `${row.id}`, write };
-  writing.add(onItsWay);
-  const { is, telling } = await write.finally(() => writing.delete(onItsWay));
+  scope.writing.add(onItsWay);
+  const { is, telling } = await write.finally(() => scope.writing.delete(onItsWay));
   await telling;
   return is;
 }
 
-async function deleteMembers(scope: Scope, method: Write, query: Query): Promise<Result> {
+/** Deletes members, and tells of each. */
+async function deleteMembers(scope: Scope, method: Write, query: Query) {
   const exact = scope.original.consumeOne !== undefined; // Since Better Auth 1.6.
   const one = method === "consumeOne";
   const rows = exact && (one || idOf(query)) ? undefined : await readFirst(scope, query);
@@ -203,12 +192,7 @@ async function deleteMembers(scope: Scope, method: Write, query: Query): Promise
 }
 
 /** Deletes users or organizations, and tells of the memberships that the database takes along. */
-async function deleteOwners(
-  scope: Scope,
-  method: Write,
-  query: Query,
-  owner: Owner,
-): Promise<Result> {
+async function deleteOwners(scope: Scope, method: Write, query: Query, owner: Owner) {
   const one = method === "consumeOne";
   const id = idOf(query);
   const rows = id ? [{ id } as Row] : await readFirst(scope, query, one ? 1 : undefined);
