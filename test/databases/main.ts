@@ -3,7 +3,7 @@ import { startPostgres } from "../app/harness/postgres";
 import { bold, dim, green, heading, red } from "../app/harness/print";
 import { paths, type Path } from "../app/paths/paths";
 import { Recorder } from "../app/paths/recorder";
-import { startServer } from "../app/paths/server";
+import { startServer, type Server } from "../app/paths/server";
 import { standardEvents } from "../examples/standard-events";
 import { contend, type Contention } from "./contention";
 import type { Engine } from "./engine";
@@ -95,23 +95,26 @@ async function judgePaths(engine: Engine, defer: Defer): Promise<Cell[]> {
   const possible = paths.filter((path) => server.database.transactions || !path.needsTransactions);
   let [told, unchanged] = [0, 0];
   const unprepared: string[] = [];
+  let failure: unknown;
+  const attempt = (path: Path, at: Server, by?: Recorder) =>
+    take(path, at, by).catch((error: unknown) => void (failure = error));
 
   for (const path of possible) {
     const seen = new Set<string>();
     const seenWithout = new Set<string>();
     const wrong: string[] = [];
     for (let tries = 0; tries < mostTries; tries++) {
-      const outcome = await take(path, server, recorder).catch(() => undefined);
+      const outcome = await attempt(path, server, recorder);
       if (!outcome) continue;
       if (wrong.length === 0) wrong.push(...outcome.wrong);
       seen.add(outcome.behaviour);
-      const other = await take(path, servers[tries % 2]!).catch(() => undefined);
+      const other = await attempt(path, servers[tries % 2]!);
       if (other) seenWithout.add(other.behaviour);
       if ([...seen].some((behaviour) => seenWithout.has(behaviour))) break;
     }
     // What comes before it failed, each time.
     if (seen.size === 0 || seenWithout.size === 0) {
-      unprepared.push(path.name);
+      unprepared.push(`${path.name} (${failure})`);
       continue;
     }
     const same = [...seen].some((behaviour) => seenWithout.has(behaviour));
