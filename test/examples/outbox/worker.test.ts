@@ -93,6 +93,8 @@ describe("an auth server that is killed", () => {
         await sleep(200 * Math.random());
         await server.kill();
         await Promise.all(comingAndGoing);
+        // Nobody is invited twice, and who was to accept is gone.
+        await pool.query("delete from invitation");
         server = await startAuthServer(databaseUrl, defer, url);
       }
 
