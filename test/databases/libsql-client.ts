@@ -1,4 +1,4 @@
-import { createClient, type Client, type Transaction, type TransactionMode } from "@libsql/client";
+import { createClient, type Client, type TransactionMode } from "@libsql/client";
 import type { Defer } from "../app/harness/deferred";
 
 /**
@@ -19,40 +19,23 @@ export function createLibsqlClient(path: string, defer: Defer): Client {
     await before;
     return end;
   }
-  const inTurn =
-    <Arguments extends unknown[], Result>(run: (...given: Arguments) => Promise<Result>) =>
-    async (...given: Arguments) => {
-      const end = await takeTurn();
-      return run(...given).finally(end);
-    };
 
-  async function transaction(mode?: TransactionMode): Promise<Transaction> {
+  // The adapters use no others.
+  const [execute, transaction] = [client.execute.bind(client), client.transaction.bind(client)];
+  client.execute = async (...statement: Parameters<Client["execute"]>) => {
     const end = await takeTurn();
-    try {
-      const begun = await client.transaction(mode);
-      for (const method of ["commit", "rollback"] as const) {
-        const original = begun[method].bind(begun);
-        begun[method] = () => original().finally(end);
-      }
-      const close = begun.close.bind(begun);
-      begun.close = () => {
-        close();
-        end();
-      };
-      return begun;
-    } catch (error) {
+    return execute(...statement).finally(end);
+  };
+  client.transaction = async (mode?: TransactionMode) => {
+    const end = await takeTurn();
+    const begun = await transaction(mode).catch((error: unknown) => {
       end();
       throw error;
-    }
-  }
-
-  const { execute, batch, migrate } = client;
-  return new Proxy(client, {
-    get(target, name) {
-      if (name === "execute") return inTurn(execute.bind(client));
-      if (name === "batch") return inTurn(batch.bind(client));
-      if (name === "migrate") return inTurn(migrate.bind(client));
-      return name === "transaction" ? transaction : Reflect.get(target, name, target);
-    },
-  });
+    });
+    const { commit, rollback } = begun;
+    begun.commit = () => commit.call(begun).finally(end);
+    begun.rollback = () => rollback.call(begun).finally(end);
+    return begun;
+  };
+  return client;
 }

@@ -103,28 +103,24 @@ describe.each<[string, HouseOptions]>([
     expect(faults.filter(isFault).filter(isLeft)).toEqual([]);
   });
 
-  test.skipIf(options.withoutTransactions && options.twoServers)(
-    "all removed, one of them promoted in between, and then removed",
-    async () => {
-      const { faults } = await faultsOf(
-        current(),
-        "deleteMany of all members",
-        "the route that changes a role",
-        "delete of a member",
-      );
-      expect(faults.filter(isFault)).toEqual([]);
-    },
-  );
-
-  test.skipIf(options.withoutTransactions && options.twoServers)(
-    "all removed; before they are locked one has left and another joined, who is then removed",
-    async () => {
-      const { faults } = await faultsOf(
-        current(),
-        "deleteMany of all members",
-        "a move of Bob, and the call that adds Dave",
-        "delete of the memberships of Dave",
-      );
+  const threes: [string, ...ChangeName[]][] = [
+    [
+      "all removed, one of them promoted in between, and then removed",
+      "deleteMany of all members",
+      "the route that changes a role",
+      "delete of a member",
+    ],
+    [
+      "all removed; before they are locked one has left and another joined, who is then removed",
+      "deleteMany of all members",
+      "a move of Bob, and the call that adds Dave",
+      "delete of the memberships of Dave",
+    ],
+  ];
+  test.skipIf(options.withoutTransactions && options.twoServers).each(threes)(
+    "%s",
+    async (_, first, ...others) => {
+      const { faults } = await faultsOf(current(), first!, ...others);
       expect(faults.filter(isFault)).toEqual([]);
     },
   );
@@ -416,6 +412,35 @@ describe("with transactions", () => {
     }
   });
 
+  /** Somebody who holds a row, and goes on to another that whoever waits for the first one holds. */
+  async function startRival(lock: string, id: string) {
+    const { pool } = current().database;
+    const connection = await pool.connect();
+    // Whoever has waited for as long as this looks for a deadlock, and becomes its victim.
+    await connection.query("set deadlock_timeout = '60s'");
+    await connection.query("begin");
+    await connection.query(lock, [id]);
+    const { pid } = (await connection.query("select pg_backend_pid() as pid")).rows[0];
+    const waits = waitsForLockIn(pool);
+    const waiting = new Gate();
+    let second: Promise<unknown> | undefined;
+    return {
+      /** Returns once it waits; there is nothing to be done the second time. */
+      async goOnTo(lock: string, id: string) {
+        if (second) return;
+        second = connection.query(lock, [id]);
+        while (!(await waits([pid])));
+        waiting.open();
+      },
+      async end() {
+        await waiting.opened;
+        await second;
+        await connection.query("commit");
+        connection.release(true);
+      },
+    };
+  }
+
   test("the deletion of a user that is a deadlock's victim is done again, and told once", async () => {
     const { first, database, ada } = current();
     const scene = await createScene(database.pool, ada);
@@ -425,31 +450,17 @@ describe("with transactions", () => {
     );
     const end = await begin(current());
     first.errors.length = 0;
-    const other = await database.pool.connect();
-    // Whoever has waited for as long as this looks for a deadlock, and becomes its victim.
-    await other.query("set deadlock_timeout = '60s'");
-    await other.query("begin");
-    await other.query(`select from "user" where id = $1 for key share`, [scene.bob]);
-    const { pid } = (await other.query("select pg_backend_pid() as pid")).rows[0];
-    let memberships: Promise<unknown> | undefined;
-    const bothWait = new Gate();
+    const rival = await startRival(`select from "user" where id = $1 for key share`, scene.bob);
     const actor = new Actor();
     // The deletion holds the memberships: the other waits for them before it waits for the user.
     actor.beforeQuery = async (_, statement) => {
-      if (memberships || !statement.startsWith('delete from "user"')) return;
-      const ofBob = `select from member where "userId" = $1 for update`;
-      memberships = other.query(ofBob, [scene.bob]);
-      const waits = waitsForLockIn(database.pool);
-      while (!(await waits([pid])));
-      bothWait.open();
+      if (!statement.startsWith('delete from "user"')) return;
+      await rival.goOnTo(`select from member where "userId" = $1 for update`, scene.bob);
     };
     const deletion = actor.run(() =>
       first.adapter.delete({ model: "user", where: byId(scene.bob) }),
     );
-    await bothWait.opened;
-    await memberships;
-    await other.query("commit");
-    other.release(true);
+    await rival.end();
     await deletion;
 
     expect(first.errors).toEqual(["40P01"]);
@@ -467,25 +478,14 @@ describe("with transactions", () => {
     while (scene.bobs > scene.carols) scene = await createScene(database.pool, ada);
     const end = await begin(current());
     first.errors.length = 0;
-    const other = await database.pool.connect();
-    // Whoever has waited for as long as this looks for a deadlock, and becomes its victim.
-    await other.query("set deadlock_timeout = '60s'");
-    await other.query("begin");
-    await other.query("select from member where id = $1 for update", [scene.carols]);
-    const { pid } = (await other.query("select pg_backend_pid() as pid")).rows[0];
-    let bobs: Promise<unknown> | undefined;
-    const bothWait = new Gate();
+    const memberById = "select from member where id = $1 for update";
+    const rival = await startRival(memberById, scene.carols);
+    const isBobLocked = async () =>
+      (await database.pool.query(`${memberById} skip locked`, [scene.bobs])).rowCount === 0;
     const actor = new Actor();
     actor.beforeQuery = async (_, statement) => {
-      if (bobs || !statement.startsWith('update "member"') || !(await isBobLocked())) return;
-      bobs = other.query("select from member where id = $1 for update", [scene.bobs]);
-      const waits = waitsForLockIn(database.pool);
-      while (!(await waits([pid])));
-      bothWait.open();
-    };
-    const isBobLocked = async () => {
-      const free = `select from member where id = $1 for update skip locked`;
-      return (await database.pool.query(free, [scene.bobs])).rowCount === 0;
+      if (!statement.startsWith('update "member"') || !(await isBobLocked())) return;
+      await rival.goOnTo(memberById, scene.bobs);
     };
     const where = [{ field: "organizationId", value: scene.organization }];
     let runs = 0;
@@ -501,10 +501,7 @@ describe("with transactions", () => {
         })
         .catch((error: { code?: string }) => error.code),
     );
-    await bothWait.opened;
-    await bobs;
-    await other.query("commit");
-    other.release(true);
+    await rival.end();
 
     expect(await deletion).toBe(what === "nothing" ? 3 : "40P01");
     expect(runs).toBe(what === "nothing" ? 2 : 1);
