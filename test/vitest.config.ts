@@ -1,7 +1,7 @@
 import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { defineConfig, type Plugin } from "vitest/config";
-import { ask } from "./app/harness/guardian.ts";
+import { ask } from "./fixtures/guardian.ts";
 
 const { resolve } = createRequire(import.meta.url);
 
@@ -37,8 +37,8 @@ export default defineConfig({
         plugins,
         test: {
           name: "examples",
-          include: ["examples/**/*.test.ts", "app/**/*.test.ts"],
-          globalSetup: "app/harness/global-setup.ts",
+          include: ["examples/**/*.test.ts", "fixtures/**/*.test.ts"],
+          globalSetup: "fixtures/global-setup.ts",
           testTimeout: 60_000,
           hookTimeout: 60_000,
         },

@@ -1,4 +1,4 @@
-import { bold, dim, green, heading, red } from "../app/harness/print";
+import { bold, dim, green, heading, red } from "../fixtures/print";
 import { library } from "./contenders";
 
 export interface Figure {

@@ -1,5 +1,5 @@
-import { startAuthServer } from "../app/harness/auth-server";
-import { tables } from "../app/harness/outbox";
+import { startAuthServer } from "../fixtures/auth-server";
+import { tables } from "../fixtures/outbox";
 import { tellParent } from "./child-message";
 
 const { tell, tellError } = tellParent();

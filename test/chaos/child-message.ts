@@ -1,4 +1,4 @@
-import { parentOf } from "../app/harness/child";
+import { parentOf } from "../fixtures/child";
 
 /** What a process tells the one that started it, and keeps running. */
 export interface ChildMessage {

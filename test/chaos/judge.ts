@@ -1,4 +1,4 @@
-import type { Row, Transaction } from "../app/harness/decoded-changes";
+import type { Row, Transaction } from "../fixtures/decoded-changes";
 
 export interface Told {
   readonly event: string;

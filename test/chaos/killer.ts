@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
-import type { startEmbeddedPostgres } from "../app/harness/postgres";
+import type { startEmbeddedPostgres } from "../fixtures/postgres";
 import type { Random } from "./random";
 import type { Service } from "./service";
 

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { createOrganization, join, password, signUp } from "../app/harness/people";
+import { createOrganization, join, password, signUp } from "../fixtures/users";
 import type { Random } from "./random";
 import type { Service } from "./service";
 

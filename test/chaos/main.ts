@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import type pg from "pg";
-import { startDecoding } from "../app/harness/decoded-changes";
-import { createOutboxDatabase } from "../app/harness/outbox";
-import { startEmbeddedPostgres } from "../app/harness/postgres";
-import { dim, green, heading, red, table } from "../app/harness/print";
-import { runDemo } from "../app/harness/run-demo";
+import { startDecoding } from "../fixtures/decoded-changes";
+import { createOutboxDatabase } from "../fixtures/outbox";
+import { startEmbeddedPostgres } from "../fixtures/postgres";
+import { dim, green, heading, red, table } from "../fixtures/print";
+import { runDemo } from "../fixtures/run-demo";
 import { judge, owedFor, type Told, type Verdict } from "./judge";
 import { killAtRandom } from "./killer";
 import { loadByRoutes } from "./load-routes";

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { startChild } from "../app/harness/child";
-import type { Defer } from "../app/harness/deferred";
+import { startChild } from "../fixtures/child";
+import type { Defer } from "../fixtures/deferred";
 import type { ChildMessage } from "./child-message";
 
 export interface ServiceOptions {

@@ -1,5 +1,5 @@
 import PgBoss from "pg-boss";
-import { createPool } from "../app/harness/postgres";
+import { createPool } from "../fixtures/postgres";
 import { startWorker, type EventJob } from "../examples/outbox/worker";
 import { tellParent } from "./child-message";
 import { createRandom } from "./random";

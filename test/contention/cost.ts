@@ -1,8 +1,8 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { Where } from "better-auth";
-import { Actor } from "../app/harness/actor";
-import { heading } from "../app/harness/print";
-import type { Defer } from "../app/harness/deferred";
+import { Actor } from "../fixtures/actor";
+import { heading } from "../fixtures/print";
+import type { Defer } from "../fixtures/deferred";
 import { startHouse, type House } from "./pairs";
 import { changes, createScene, type ChangeName, type Scene } from "./scene";
 import type { ContendedServer } from "./server";

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
-import { Actor, Gate } from "../app/harness/actor";
+import { Actor, Gate } from "../fixtures/actor";
 
 type Work = () => Promise<unknown>;
 

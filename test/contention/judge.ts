@@ -1,5 +1,5 @@
-import type { Row, Transaction } from "../app/harness/decoded-changes";
-import type { Told } from "../app/paths/tables";
+import type { Row, Transaction } from "../fixtures/decoded-changes";
+import type { Told } from "../membership-changes/expected";
 
 export interface Verdict {
   /** Committed, and not told. */

@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import type { Where } from "better-auth";
-import type { Transaction } from "../app/harness/decoded-changes";
-import { Deferred } from "../app/harness/deferred";
-import { accept, createOrganization, invite, password, type Person } from "../app/harness/people";
-import { createPool } from "../app/harness/postgres";
+import type { Transaction } from "../fixtures/decoded-changes";
+import { Deferred } from "../fixtures/deferred";
+import { accept, createOrganization, invite, password, type TestUser } from "../fixtures/users";
+import { createPool } from "../fixtures/postgres";
 import { judge, type Verdict } from "./judge";
 import { randomNumbers } from "./random";
 import {
@@ -131,9 +131,9 @@ const model = "member";
 
 class World {
   failed = 0;
-  readonly #users: Place<Person>[] = [];
+  readonly #users: Place<TestUser>[] = [];
   readonly #organizations: Place<string>[] = [];
-  #ada!: Person;
+  #ada!: TestUser;
 
   constructor(
     readonly servers: readonly ContendedServer[],
@@ -288,11 +288,11 @@ class World {
   }
 
   async #deleteUsers(
-    places: readonly Place<Person>[],
-    deletion: (people: Person[]) => Promise<unknown>,
+    places: readonly Place<TestUser>[],
+    deletion: (people: TestUser[]) => Promise<unknown>,
   ) {
     const people = places.map(({ occupant }) => occupant);
-    const replace = async (place: Place<Person>, index: number) => {
+    const replace = async (place: Place<TestUser>, index: number) => {
       const person = await this.#person();
       if (place.occupant === people[index]) place.occupant = person;
     };
@@ -329,7 +329,11 @@ class World {
     }
   }
 
-  async #memberId({ adapter }: ContendedServer, user: Place<Person>, organization: Place<string>) {
+  async #memberId(
+    { adapter }: ContendedServer,
+    user: Place<TestUser>,
+    organization: Place<string>,
+  ) {
     const where = ofBoth(user, organization);
     return (await adapter.findOne<{ id: string }>({ model, where }))?.id;
   }
@@ -338,7 +342,7 @@ class World {
     if (status >= 500) this.failed++;
   }
 
-  #person(): Promise<Person> {
+  #person(): Promise<TestUser> {
     return this.servers[0]!.signUp("Guest");
   }
 
@@ -349,14 +353,14 @@ class World {
 
 interface Turn {
   readonly server: ContendedServer;
-  readonly user: Place<Person>;
-  readonly otherUser: Place<Person>;
+  readonly user: Place<TestUser>;
+  readonly otherUser: Place<TestUser>;
   readonly organization: Place<string>;
   readonly otherOrganization: Place<string>;
   readonly role: string;
   readonly otherRole: string;
   /** The same person at the server of this turn. */
-  as(person: Person): Person;
+  as(person: TestUser): TestUser;
 }
 
 const rolledBack = "rolled back on purpose";
@@ -390,7 +394,7 @@ const weighted = Object.entries(weights).flatMap(([name, weight]) =>
 );
 
 const of = ({ occupant }: Place<string>): Where[] => [{ field: "organizationId", value: occupant }];
-const ofBoth = (user: Place<Person>, organization: Place<string>): Where[] => [
+const ofBoth = (user: Place<TestUser>, organization: Place<string>): Where[] => [
   ...of(organization),
   { field: "userId", value: user.occupant.userId },
 ];

@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
-import { withDeferred } from "../app/harness/deferred";
-import { heading } from "../app/harness/print";
+import { withDeferred } from "../fixtures/deferred";
+import { heading } from "../fixtures/print";
 import { printCost } from "./cost";
 import { kinds } from "./judge";
 import { faultsOf, runLoad, runSilentLoad, type LoadOptions, type LoadResult } from "./load";

@@ -1,6 +1,6 @@
-import type { Defer } from "../app/harness/deferred";
-import type { Person } from "../app/harness/people";
-import type { Told } from "../app/paths/tables";
+import type { Defer } from "../fixtures/deferred";
+import type { TestUser } from "../fixtures/users";
+import type { Told } from "../membership-changes/expected";
 import { interleave, waitsForLockIn } from "./interleave";
 import { judge, kinds, type Verdict } from "./judge";
 import { changes, createScene, outcomeOf, type ChangeName } from "./scene";
@@ -21,7 +21,7 @@ export interface House {
   readonly second: ContendedServer;
   /** One on the same database that tells nothing. */
   readonly silent: ContendedServer;
-  readonly ada: Person;
+  readonly ada: TestUser;
 }
 
 interface Round {

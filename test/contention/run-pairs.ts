@@ -1,4 +1,4 @@
-import type { Defer } from "../app/harness/deferred";
+import type { Defer } from "../fixtures/deferred";
 import { faultsOf, startHouse, type HouseOptions } from "./pairs";
 import { changes, type ChangeName } from "./scene";
 

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Where } from "better-auth";
-import type { Person } from "../app/harness/people";
+import type { TestUser } from "../fixtures/users";
 import type { ContendedServer } from "./server";
 import type pg from "pg";
 
@@ -9,7 +9,7 @@ import type pg from "pg";
  * member of a second one, too, and nobody of a third.
  */
 export interface Scene {
-  readonly ada: Person;
+  readonly ada: TestUser;
   readonly bob: string;
   readonly carol: string;
   readonly dave: string;
@@ -22,7 +22,7 @@ export interface Scene {
 }
 
 /** Makes all but Ada, past everything. */
-export async function createScene(database: pg.Pool, ada: Person): Promise<Scene> {
+export async function createScene(database: pg.Pool, ada: TestUser): Promise<Scene> {
   const id = () => randomUUID();
   const scene = {
     ada,

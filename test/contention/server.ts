@@ -3,13 +3,13 @@ import { betterAuth, type AuthContext, type BetterAuthPlugin } from "better-auth
 import { getMigrations } from "better-auth/db/migration";
 import { organization } from "better-auth/plugins";
 import { Kysely, PostgresDialect } from "kysely";
-import { holdActors } from "../app/harness/actor";
-import { Client } from "../app/harness/client";
-import { startDecoding } from "../app/harness/decoded-changes";
-import type { Defer } from "../app/harness/deferred";
-import { signUp } from "../app/harness/people";
-import { createDatabase, createPool, startEmbeddedPostgres } from "../app/harness/postgres";
-import type { Told } from "../app/paths/tables";
+import { holdActors } from "../fixtures/actor";
+import { Client } from "../fixtures/client";
+import { startDecoding } from "../fixtures/decoded-changes";
+import type { Defer } from "../fixtures/deferred";
+import { signUp } from "../fixtures/users";
+import { createDatabase, createPool, startEmbeddedPostgres } from "../fixtures/postgres";
+import type { Told } from "../membership-changes/expected";
 import { standardEvents } from "../examples/standard-events";
 
 export type Isolation = "read committed" | "repeatable read" | "serializable";

@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { getMigrations } from "better-auth/db/migration";
 import { beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { deferToEnd } from "../app/harness/defer-to-end";
-import { createOrganization, invite, must, password } from "../app/harness/people";
-import { startPathServer, type PathServer } from "../app/paths/server";
+import { deferToEnd } from "../fixtures/defer-to-end";
+import { createOrganization, invite, must, password } from "../fixtures/users";
+import { startPathServer, type PathServer } from "../membership-changes/server";
 import { auditLog, createAuditLog } from "./audit-log";
 import { standardEvents } from "./standard-events";
 

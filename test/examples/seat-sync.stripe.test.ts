@@ -5,22 +5,22 @@ import { memoryAdapter } from "better-auth/adapters/memory";
 import { organization } from "better-auth/plugins";
 import Stripe from "stripe";
 import { beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
-import { startApp, theirKey, type AppOptions } from "../app/harness/app";
-import { deferToEnd } from "../app/harness/defer-to-end";
-import { accept, invite, join, must, password, signUp, type Person } from "../app/harness/people";
-import { businessPlan, prices, seatPriceId, supportPlan, teamPlan } from "../app/harness/plans";
-import { startShop } from "../app/harness/shop";
+import { startApp, theirKey, type AppOptions } from "../fixtures/app";
+import { deferToEnd } from "../fixtures/defer-to-end";
+import { accept, invite, join, must, password, signUp, type TestUser } from "../fixtures/users";
+import { businessPlan, prices, seatPriceId, supportPlan, teamPlan } from "../fixtures/plans";
+import { startShop } from "../fixtures/shop";
 import {
   stripeClient,
   StripeServer,
   type StripeItem,
   type StripeSubscription,
   webhookSecret,
-} from "../app/harness/stripe-server";
-import { Recorder } from "../app/paths/recorder";
-import { startPathServer } from "../app/paths/server";
-import { owed, readTables, sorted } from "../app/paths/tables";
-import { checkout } from "../app/plugins/checkout";
+} from "../fixtures/stripe-server";
+import { Recorder } from "../membership-changes/recorder";
+import { startPathServer } from "../membership-changes/server";
+import { owed, readTables, sorted } from "../membership-changes/expected";
+import { checkout } from "../demo/plugins/checkout";
 import { createSeatSync, seatSync } from "./seat-sync";
 import { standardEvents } from "./standard-events";
 
@@ -419,7 +419,7 @@ describe.each([
   });
 });
 
-async function invitePeople({ url }: App, owner: Person, organizationId: string, count: number) {
+async function invitePeople({ url }: App, owner: TestUser, organizationId: string, count: number) {
   return Promise.all(
     Array.from({ length: count }, async (_, index) => {
       const person = await signUp(url, `Guest${index}`);
@@ -630,7 +630,7 @@ test("beside it and the app's own organization hooks, each hook runs once, each 
   await stripe.delivered();
 
   /** The hooks that ran on account of a request, and the seats that Stripe has after it. */
-  async function outcome({ client }: Person, path: string, body: object) {
+  async function outcome({ client }: TestUser, path: string, body: object) {
     const before = await readTables(outside);
     server.hooksRun.length = 0;
     recorder.begin();

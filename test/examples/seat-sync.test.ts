@@ -1,8 +1,8 @@
 import { beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { startApp } from "../app/harness/app";
-import { businessPlan, seatPriceId, teamPlan } from "../app/harness/plans";
-import { accept, invite, join, must, password, signUp } from "../app/harness/people";
-import { deferToEnd } from "../app/harness/defer-to-end";
+import { startApp } from "../fixtures/app";
+import { businessPlan, seatPriceId, teamPlan } from "../fixtures/plans";
+import { accept, invite, join, must, password, signUp } from "../fixtures/users";
+import { deferToEnd } from "../fixtures/defer-to-end";
 import { createSeatSync } from "./seat-sync";
 
 const defer = deferToEnd();

@@ -3,9 +3,9 @@ import { betterAuth, type AuthContext, type BetterAuthPlugin, type Where } from 
 import { memoryAdapter } from "better-auth/adapters/memory";
 import { organization } from "better-auth/plugins";
 import { beforeAll, describe, expect, test } from "vitest";
-import { Actor, Gate } from "../app/harness/actor";
-import { deferToEnd } from "../app/harness/defer-to-end";
-import { leadsTo, type Tables, type Told } from "../app/paths/tables";
+import { Actor, Gate } from "../fixtures/actor";
+import { deferToEnd } from "../fixtures/defer-to-end";
+import { leadsTo, type Tables, type Told } from "../membership-changes/expected";
 import { interleave, untilDoneOrWaiting, waitsForLockIn } from "../contention/interleave";
 import { judge } from "../contention/judge";
 import { runLoad } from "../contention/load";

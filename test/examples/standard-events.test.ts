@@ -4,13 +4,17 @@ import { betterAuth, type AuthContext, type BetterAuthPlugin } from "better-auth
 import { memoryAdapter } from "better-auth/adapters/memory";
 import { organization } from "better-auth/plugins";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
-import { deferToEnd } from "../app/harness/defer-to-end";
-import { paths } from "../app/paths/paths";
-import { Recorder } from "../app/paths/recorder";
-import { startPathServer, type PathServer, type PathServerOptions } from "../app/paths/server";
-import { deletedTooEarly, leadsTo, owed, readTables, sorted } from "../app/paths/tables";
-import type { Answer } from "../app/harness/client";
-import { accept, invite, must, password } from "../app/harness/people";
+import { deferToEnd } from "../fixtures/defer-to-end";
+import { paths } from "../membership-changes/membership-changes";
+import { Recorder } from "../membership-changes/recorder";
+import {
+  startPathServer,
+  type PathServer,
+  type PathServerOptions,
+} from "../membership-changes/server";
+import { deletedTooEarly, leadsTo, owed, readTables, sorted } from "../membership-changes/expected";
+import type { Answer } from "../fixtures/client";
+import { accept, invite, must, password } from "../fixtures/users";
 import { standardEvents } from "./standard-events";
 
 const defer = deferToEnd();

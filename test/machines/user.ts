@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { chownSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
-import type { Defer } from "../app/harness/deferred";
+import type { Defer } from "../fixtures/deferred";
 import type { Machine } from "./machine";
 
 /** Makes an ordinary user of this system, who is removed at the end. */

@@ -3,8 +3,8 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
-import { deferToEnd } from "../app/harness/defer-to-end";
-import { createTemporaryFolder } from "../app/harness/temporary-folder";
+import { deferToEnd } from "../fixtures/defer-to-end";
+import { createTemporaryFolder } from "../fixtures/temporary-folder";
 import { node } from "./installed";
 
 const defer = deferToEnd();

@@ -3,7 +3,7 @@ import { createRequire } from "node:module";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, test } from "vitest";
-import { deferToEnd } from "../app/harness/defer-to-end";
+import { deferToEnd } from "../fixtures/defer-to-end";
 import { installPackedTarball, node, type Installed } from "./installed";
 
 const defer = deferToEnd();

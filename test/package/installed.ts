@@ -3,9 +3,9 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import type { Defer } from "../app/harness/deferred";
-import { npm } from "../app/harness/npm";
-import { createTemporaryFolder } from "../app/harness/temporary-folder";
+import type { Defer } from "../fixtures/deferred";
+import { npm } from "../fixtures/npm";
+import { createTemporaryFolder } from "../fixtures/temporary-folder";
 
 const run = promisify(execFile);
 const root = fileURLToPath(new URL("../..", import.meta.url));

@@ -7,7 +7,7 @@ import { build } from "esbuild";
 import { publint } from "publint";
 import { beforeAll, describe, expect, test } from "vitest";
 import { installPackedTarball, node, type Installed } from "./installed";
-import { deferToEnd } from "../app/harness/defer-to-end";
+import { deferToEnd } from "../fixtures/defer-to-end";
 
 const defer = deferToEnd();
 

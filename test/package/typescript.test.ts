@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import ts from "typescript";
 import { beforeAll, describe, expect, test } from "vitest";
 import { installPackedTarball, node, type Installed } from "./installed";
-import { deferToEnd } from "../app/harness/defer-to-end";
+import { deferToEnd } from "../fixtures/defer-to-end";
 
 const defer = deferToEnd();
 

@@ -2,9 +2,9 @@ import { execFile } from "node:child_process";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { withDeferred } from "../app/harness/deferred";
-import { startPostgres } from "../app/harness/postgres";
-import { green, red } from "../app/harness/print";
+import { withDeferred } from "../fixtures/deferred";
+import { startPostgres } from "../fixtures/postgres";
+import { green, red } from "../fixtures/print";
 
 const run = promisify(execFile);
 const { resolve } = createRequire(import.meta.url);

@@ -4,14 +4,14 @@ import type pg from "pg";
 import PgBoss10 from "pg-boss";
 import PgBoss11 from "pg-boss-11";
 import { PgBoss as PgBoss12 } from "pg-boss-12";
-import { withDeferred, type Defer } from "../app/harness/deferred";
+import { withDeferred, type Defer } from "../fixtures/deferred";
 import {
   addMemberEvents,
   createOutboxDatabase,
   findFailedJobs,
   untilAllDone,
   watchOutbox,
-} from "../app/harness/outbox";
+} from "../fixtures/outbox";
 import {
   retryFailed,
   startWorker,

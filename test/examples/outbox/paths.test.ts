@@ -1,9 +1,15 @@
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
-import { deferToEnd } from "../../app/harness/defer-to-end";
-import { createOutbox, takeEvents } from "../../app/harness/outbox";
-import { paths } from "../../app/paths/paths";
-import { startPathServer, type PathServer } from "../../app/paths/server";
-import { deletedTooEarly, leadsTo, owed, readTables, type Told } from "../../app/paths/tables";
+import { deferToEnd } from "../../fixtures/defer-to-end";
+import { createOutbox, takeEvents } from "../../fixtures/outbox";
+import { paths } from "../../membership-changes/membership-changes";
+import { startPathServer, type PathServer } from "../../membership-changes/server";
+import {
+  deletedTooEarly,
+  leadsTo,
+  owed,
+  readTables,
+  type Told,
+} from "../../membership-changes/expected";
 
 const defer = deferToEnd();
 

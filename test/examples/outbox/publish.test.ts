@@ -1,8 +1,8 @@
 import { EventBus } from "@kernia/events";
 import pg from "pg";
 import { beforeAll, describe, expect, test } from "vitest";
-import { deferToEnd } from "../../app/harness/defer-to-end";
-import { createOutboxDatabase, takeEvents } from "../../app/harness/outbox";
+import { deferToEnd } from "../../fixtures/defer-to-end";
+import { createOutboxDatabase, takeEvents } from "../../fixtures/outbox";
 import { publish } from "./publish";
 
 declare global {

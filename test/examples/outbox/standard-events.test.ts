@@ -2,9 +2,9 @@ import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import pg from "pg";
 import { beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import { deferToEnd } from "../../app/harness/defer-to-end";
-import { createOutbox, createOutboxDatabase, openPool, takeEvents } from "../../app/harness/outbox";
-import { createDatabase, startEmbeddedPostgres, startPostgres } from "../../app/harness/postgres";
+import { deferToEnd } from "../../fixtures/defer-to-end";
+import { createOutbox, createOutboxDatabase, openPool, takeEvents } from "../../fixtures/outbox";
+import { createDatabase, startEmbeddedPostgres, startPostgres } from "../../fixtures/postgres";
 
 const defer = deferToEnd();
 

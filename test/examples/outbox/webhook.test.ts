@@ -6,9 +6,9 @@ import type pg from "pg";
 import PgBoss from "pg-boss";
 import { Webhook } from "standardwebhooks";
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import { deferToEnd } from "../../app/harness/defer-to-end";
-import { Deferred } from "../../app/harness/deferred";
-import { createOutboxDatabase, untilAllDone } from "../../app/harness/outbox";
+import { deferToEnd } from "../../fixtures/defer-to-end";
+import { Deferred } from "../../fixtures/deferred";
+import { createOutboxDatabase, untilAllDone } from "../../fixtures/outbox";
 import { createWebhook, type WebhookJob, type WebhookOptions } from "./webhook";
 import { startWorker, type Queues } from "./worker";
 

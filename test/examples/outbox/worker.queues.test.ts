@@ -2,8 +2,8 @@ import type { EventName } from "@kernia/events";
 import PgBoss from "pg-boss";
 import type pg from "pg";
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import { deferToEnd } from "../../app/harness/defer-to-end";
-import { Deferred } from "../../app/harness/deferred";
+import { deferToEnd } from "../../fixtures/defer-to-end";
+import { Deferred } from "../../fixtures/deferred";
 import {
   addMemberEvents,
   createOutboxDatabase,
@@ -11,7 +11,7 @@ import {
   memberEvent,
   untilAllDone,
   watchOutbox,
-} from "../../app/harness/outbox";
+} from "../../fixtures/outbox";
 import { retryFailed, startWorker, type EventJob, type Queues, type WorkerOptions } from "./worker";
 
 const defer = deferToEnd();

@@ -1,10 +1,10 @@
 import { EventEmitter, once } from "node:events";
 import type pg from "pg";
 import { beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import { startChild } from "../../app/harness/child";
-import { deferToEnd } from "../../app/harness/defer-to-end";
-import { createOutboxDatabase, takeEvents } from "../../app/harness/outbox";
-import { startEmbeddedPostgres } from "../../app/harness/postgres";
+import { startChild } from "../../fixtures/child";
+import { deferToEnd } from "../../fixtures/defer-to-end";
+import { createOutboxDatabase, takeEvents } from "../../fixtures/outbox";
+import { startEmbeddedPostgres } from "../../fixtures/postgres";
 import { startRelay, type OutboxEvent, type RelayOptions } from "./worker";
 
 const defer = deferToEnd();
@@ -281,7 +281,7 @@ describe("every event is forwarded once", () => {
 
   test("when its process is killed between reading and committing", async () => {
     await add(10);
-    const child = await startChild(new URL("../../app/stuck-relay.ts", import.meta.url), {
+    const child = await startChild(new URL("../../demo/stuck-relay.ts", import.meta.url), {
       env: { DATABASE_URL: databaseUrl },
       defer,
     });

@@ -1,22 +1,22 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
 import { beforeAll, describe, expect, test, vi } from "vitest";
-import { startChild } from "../../app/harness/child";
-import type { Defer } from "../../app/harness/deferred";
-import { deferToEnd } from "../../app/harness/defer-to-end";
-import { createOutboxDatabase, takeEvents, untilAllDone } from "../../app/harness/outbox";
+import { startChild } from "../../fixtures/child";
+import type { Defer } from "../../fixtures/deferred";
+import { deferToEnd } from "../../fixtures/defer-to-end";
+import { createOutboxDatabase, takeEvents, untilAllDone } from "../../fixtures/outbox";
 import {
   accept,
   createOrganization,
   invite,
   must,
   signUp,
-  type Person,
-} from "../../app/harness/people";
-import { seatPriceId } from "../../app/harness/plans";
-import { StripeServer } from "../../app/harness/stripe-server";
-import type { AuthServerMessage } from "../../app/queue-auth-server";
-import type { WorkerMessage } from "../../app/queue-worker";
+  type TestUser,
+} from "../../fixtures/users";
+import { seatPriceId } from "../../fixtures/plans";
+import { StripeServer } from "../../fixtures/stripe-server";
+import type { AuthServerMessage } from "../../demo/queue-auth-server";
+import type { WorkerMessage } from "../../demo/queue-worker";
 
 const defer = deferToEnd();
 /** What takes ten seconds may take more than a minute where other tests run beside it. */
@@ -24,7 +24,7 @@ const busyMachine = 180_000;
 
 /** At the URL where it was, if it was anywhere. */
 function startAuthServer(databaseUrl: string, defer: Defer, url = "http://localhost:0", env = {}) {
-  const module = new URL("../../app/queue-auth-server.ts", import.meta.url);
+  const module = new URL("../../demo/queue-auth-server.ts", import.meta.url);
   return startChild<AuthServerMessage>(module, {
     env: { DATABASE_URL: databaseUrl, PORT: new URL(url).port, ...env },
     defer,
@@ -36,9 +36,9 @@ describe("an auth server that is killed", () => {
   let pool: pg.Pool;
   let url: string;
   let server: Awaited<ReturnType<typeof startAuthServer>>;
-  let ada: Person;
+  let ada: TestUser;
   let organizationId: string;
-  let people: Person[];
+  let people: TestUser[];
 
   beforeAll(async () => {
     ({ databaseUrl, pool } = await createOutboxDatabase(defer));
@@ -53,7 +53,7 @@ describe("an auth server that is killed", () => {
   });
 
   test("between the change and where a plugin would publish loses no event", async () => {
-    const [bob] = people as [Person];
+    const [bob] = people as [TestUser];
     const invitationId = await invite(ada, organizationId, bob.email);
     await server.kill();
     server = await startAuthServer(databaseUrl, defer, url, { DIES: "1" });
@@ -73,11 +73,11 @@ describe("an auth server that is killed", () => {
     "at random moments while eight people come and go loses none and adds none",
     async () => {
       const rounds = 6;
-      const isMember = async ({ userId }: Person) => {
+      const isMember = async ({ userId }: TestUser) => {
         const query = `select from member where "userId" = $1`;
         return (await pool.query(query, [userId])).rowCount === 1;
       };
-      async function comeAndGo(person: Person): Promise<never> {
+      async function comeAndGo(person: TestUser): Promise<never> {
         for (let member = await isMember(person); ; member = !member, changes++) {
           if (member) must(await person.client.post("/organization/leave", { organizationId }));
           else must(await accept(person, await invite(ada, organizationId, person.email)));
@@ -136,7 +136,7 @@ describe("a worker in a process of its own", () => {
       pool,
       stripe,
       startWorker: (env = {}) =>
-        startChild<WorkerMessage>(new URL("../../app/queue-worker.ts", import.meta.url), {
+        startChild<WorkerMessage>(new URL("../../demo/queue-worker.ts", import.meta.url), {
           env: { DATABASE_URL: databaseUrl, STRIPE_PORT: String(stripe.port), ...env },
           defer,
         }),

@@ -4,8 +4,8 @@ import { betterAuth, type BetterAuthPlugin } from "better-auth";
 import { getMigrations } from "better-auth/db/migration";
 import type pg from "pg";
 import { beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { deferToEnd } from "../../app/harness/defer-to-end";
-import { createDatabase, createPool, startPostgres } from "../../app/harness/postgres";
+import { deferToEnd } from "../../fixtures/defer-to-end";
+import { createDatabase, createPool, startPostgres } from "../../fixtures/postgres";
 import { CollectingLogger } from "../../unit/collecting-logger";
 import { emitAfterCommit, inTransaction } from "./after-commit";
 

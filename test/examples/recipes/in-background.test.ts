@@ -2,7 +2,7 @@ import { getBus } from "@kernia/events";
 import { betterAuth, type BetterAuthOptions } from "better-auth";
 import { memoryAdapter } from "better-auth/adapters/memory";
 import { expect, test } from "vitest";
-import { password } from "../../app/harness/people";
+import { password } from "../../fixtures/users";
 import { privacy } from "./in-background";
 
 /** Requests an export while a handler waits to be released. */

@@ -7,8 +7,8 @@ import PgBoss from "pg-boss";
 import pino from "pino";
 import { describe, expect, test } from "vitest";
 import winston from "winston";
-import { deferToEnd } from "../../app/harness/defer-to-end";
-import { createOutboxDatabase } from "../../app/harness/outbox";
+import { deferToEnd } from "../../fixtures/defer-to-end";
+import { createOutboxDatabase } from "../../fixtures/outbox";
 import { startWorker } from "../outbox/worker";
 import { forPino, forWinston } from "./loggers";
 

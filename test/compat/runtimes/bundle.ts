@@ -1,0 +1,40 @@
+import { readdirSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+const folder = fileURLToPath(new URL(".", import.meta.url));
+
+/**
+ * One script that runs the unit tests and does with their report what `deliver` says: JavaScript in
+ * which `run` is a function that returns a promise of the report. Tests of a `.node.test.ts` are left
+ * out, and in a browser those of a `.server.test.ts` too.
+ */
+export async function bundleUnitTests(kind: "server" | "browser", deliver: string) {
+  const leftOut = kind === "server" ? /\.node\.test\.ts$/ : /\.(node|server)\.test\.ts$/;
+  const files = readdirSync(new URL("../../unit", import.meta.url)).filter(
+    (file) => file.endsWith(".test.ts") && !leftOut.test(file),
+  );
+  const imports = files.map((file) => `"${file}": () => import("../../unit/${file}")`);
+
+  const { outputFiles } = await build({
+    stdin: {
+      contents: `
+        import { reportRejections } from "./report-rejections";
+        import { runTests } from "./run-tests";
+        const run = () => runTests({ ${imports.join(",\n")} });
+        ${deliver}`,
+      resolveDir: folder,
+    },
+    bundle: true,
+    format: "esm",
+    target: "es2022",
+    platform: "neutral",
+    mainFields: ["module", "main"],
+    external: ["node:*"],
+    alias: { vitest: `${folder}/vitest.ts` },
+    // As if there were none, also where there is one: Deno would ask for a permission.
+    define: { process: "undefined", "process.env": "{}" },
+    write: false,
+  });
+  return outputFiles[0]!.text;
+}

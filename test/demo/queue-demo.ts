@@ -1,0 +1,198 @@
+import { startChild } from "../fixtures/child";
+import { createOutboxDatabase, untilAllDone } from "../fixtures/outbox";
+import { accept, createOrganization, invite, must, signUp, type TestUser } from "../fixtures/users";
+import { seatPriceId } from "../fixtures/plans";
+import { bold, dim, green, heading, red, table, yellow } from "../fixtures/print";
+import { runDemo } from "../fixtures/run-demo";
+import { StripeServer } from "../fixtures/stripe-server";
+import type { AuthServerMessage } from "./queue-auth-server";
+import type { WorkerMessage } from "./queue-worker";
+
+const guestsAtOnce = 8;
+const membersByStatement = 20;
+
+await runDemo(async (defer) => {
+  const { databaseUrl, pool } = await createOutboxDatabase(defer);
+  const stripe = await new StripeServer().start();
+  defer(() => stripe.stop());
+
+  async function startAuthServer(port = "0") {
+    const server = await startChild<AuthServerMessage>(
+      new URL("queue-auth-server.ts", import.meta.url),
+      { env: { DATABASE_URL: databaseUrl, STRIPE_PORT: String(stripe.port), PORT: port }, defer },
+    );
+    console.log(`  the auth server is process ${bold(server.pid)}`);
+    return server;
+  }
+
+  let quiet = false;
+  async function startWorker() {
+    const worker = await startChild<WorkerMessage>(new URL("queue-worker.ts", import.meta.url), {
+      env: { DATABASE_URL: databaseUrl, STRIPE_PORT: String(stripe.port) },
+      defer,
+      hear({ kind, queue, event, text }, pid) {
+        if (text !== undefined) console.log(`    ${dim(`worker ${pid}`)} says: ${text}`);
+        if (queue === undefined || quiet) return;
+        const outcome = kind === "done" ? green(kind) : kind === "failed" ? red(kind) : kind;
+        console.log(`    ${dim(`worker ${pid}`)} ${queue}: ${event} ${outcome}`);
+      },
+    });
+    console.log(`  the worker is process ${bold(worker.pid)}`);
+    return worker;
+  }
+
+  let subscriptionId = "";
+  const seats = () => stripe.quantity(subscriptionId, seatPriceId);
+  const printSeats = (before: number | undefined) =>
+    console.log(`  seats at Stripe: ${before} → ${bold(seats())}`);
+
+  heading("An auth server that publishes no standard event, a worker, and triggers");
+  console.log(
+    dim(`  Stripe is a stand-in on loopback, ${new URL(databaseUrl).host} is PostgreSQL.`),
+  );
+  const server = await startAuthServer();
+  const { url } = server.ready;
+  const worker = await startWorker();
+  const ada = await signUp(url, "Ada");
+  const organizationId = await createOrganization(ada, "Lovelace");
+  await untilAllDone(pool);
+  console.log(dim("  Ada signed up and created an organization."));
+
+  heading("Ada pays for a seat: an event of one's own, published from a handler");
+  const order = { plan: "team", referenceId: organizationId, customerType: "organization" };
+  const { body: session } = must(await ada.client.post("/subscription/upgrade", order));
+  stripe.webhookUrl = `${url}/api/auth/stripe/webhook`;
+  subscriptionId = stripe.pay(session.id);
+  await stripe.delivered();
+  // The auth server is about to be killed, and the worker needs no webhook.
+  stripe.webhookUrl = undefined;
+  await untilAllDone(pool);
+
+  heading("Bob joins: the request answers, and the worker does the rest");
+  let before = seats();
+  await join("Bob");
+  await untilAllDone(pool);
+  printSeats(before);
+
+  heading("Twenty members are added by one SQL statement, past the auth server");
+  before = seats();
+  quiet = true;
+  await addMembers(membersByStatement);
+  await untilAllDone(pool);
+  quiet = false;
+  console.log(dim(`    ${membersByStatement} × seat-sync, ${membersByStatement} × audit-log`));
+  printSeats(before);
+
+  heading("A transaction adds five members and is rolled back: nobody hears of it");
+  before = seats();
+  await addMembers(5, "rollback");
+  await untilAllDone(pool);
+  printSeats(before);
+
+  heading("The auth server is killed while eight people accept invitations");
+  before = seats();
+  const guests = await Promise.all(
+    Array.from({ length: guestsAtOnce }, async (_, index) => {
+      const guest = await signUp(url, `Guest${index + 1}`);
+      return { guest, invitationId: await invite(ada, organizationId, guest.email) };
+    }),
+  );
+  quiet = true;
+  const answers = guests.map(({ guest, invitationId }) =>
+    accept(guest, invitationId).then(
+      ({ status }) => status === 200,
+      () => false,
+    ),
+  );
+  await Promise.race(answers);
+  await server.kill();
+  const answered = (await Promise.all(answers)).filter(Boolean).length;
+  console.log(`  ${yellow("SIGKILL")}: the auth server is gone, having answered ${answered} of 8`);
+  await startAuthServer(new URL(url).port);
+  await untilAllDone(pool);
+  quiet = false;
+  console.log(`  ${(await counts()).members! - before!} of them are members`);
+  printSeats(before);
+
+  heading("The worker is killed in the middle of a job, while Stripe does not answer");
+  before = seats();
+  stripe.fault = "hang";
+  const carol = await join("Carol");
+  await worker.told(
+    ({ kind, queue, payload }) =>
+      kind === "starts" &&
+      queue === "seat-sync" &&
+      (payload as { userId: string }).userId === carol.userId,
+  );
+  await worker.kill();
+  console.log(`  ${yellow("SIGKILL")}: the worker is gone`);
+  stripe.fault = undefined;
+  await join("Dave");
+  console.log(`  seats at Stripe: ${seats()}, as before: no worker is running`);
+
+  heading("A new worker finishes what was left");
+  console.log(dim("  It does Dave's job at once. Carol's belongs to a worker that might still be"));
+  console.log(dim("  alive, until it expires: after 5 seconds here, then after a second's delay."));
+  await startWorker();
+  await untilAllDone(pool);
+  printSeats(before);
+
+  const { members, inTheRow, added, auditRows, left } = await counts();
+  heading("At the end");
+  table({
+    members,
+    "seats at Stripe": seats(),
+    "seats in the row": inTheRow,
+    "audit rows": auditRows,
+    "left in the outbox": left,
+  });
+  const equal =
+    [seats(), inTheRow, added, auditRows].every((count) => count === members) && left === 0;
+  console.log(
+    equal
+      ? green("Members, seats and audit rows are equal.")
+      : red("Members, seats and audit rows differ."),
+  );
+  return equal;
+
+  async function join(name: string): Promise<TestUser> {
+    const person = await signUp(url, name);
+    const invitationId = await invite(ada, organizationId, person.email);
+    const start = performance.now();
+    const { status } = await accept(person, invitationId);
+    const time = Math.round(performance.now() - start);
+    console.log(`  ${name}: POST /organization/accept-invitation → ${green(status)} in ${time} ms`);
+    return person;
+  }
+
+  async function addMembers(count: number, end = "commit"): Promise<void> {
+    const client = await pool.connect();
+    await client.query("begin");
+    const { rowCount } = await client.query(
+      `with people as (
+        insert into "user" (id, name, email, "emailVerified", "createdAt", "updatedAt")
+        select gen_random_uuid(), 'Guest', gen_random_uuid() || '@example.com', false, now(), now()
+        from generate_series(1, $2::int) returning id
+      )
+      insert into member (id, "organizationId", "userId", role, "createdAt")
+      select gen_random_uuid(), $1, id, 'member', now() from people`,
+      [organizationId, count],
+    );
+    await client.query(end);
+    client.release();
+    console.log(`  insert into member …; ${bold(end)}: ${rowCount} rows`);
+  }
+
+  async function counts(): Promise<Record<string, number>> {
+    const { rows } = await pool.query(
+      `select
+        (select count(*)::int from member where "organizationId" = $1) as members,
+        (select seats from subscription where "referenceId" = $1) as "inTheRow",
+        (select count(*)::int from "auditLog" where event = 'organization.member.added') as added,
+        (select count(*)::int from "auditLog") as "auditRows",
+        (select count(*)::int from event_outbox) as "left"`,
+      [organizationId],
+    );
+    return rows[0];
+  }
+});

@@ -1,0 +1,306 @@
+import { randomUUID } from "node:crypto";
+import { createServer } from "node:http";
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+import { scim } from "@better-auth/scim";
+import { sso } from "@better-auth/sso";
+import {
+  betterAuth,
+  type AuthContext,
+  type BetterAuthOptions,
+  type BetterAuthPlugin,
+} from "better-auth";
+import { toNodeHandler } from "better-auth/node";
+import { admin, anonymous, organization } from "better-auth/plugins";
+import type { Defer } from "../fixtures/deferred";
+import { Client } from "../fixtures/client";
+import { createOrganization, signUp, type TestUser } from "../fixtures/users";
+import type { Database } from "./database";
+import { startIdentityProvider } from "./identity-provider";
+import { openPostgres, type PostgresOptions } from "./postgres";
+
+export interface ServerOptions {
+  /** What is to be tested; the official plugins come after them, or before them. */
+  plugins?: BetterAuthPlugin[];
+  pluginsFirst?: boolean;
+}
+
+export interface PathServerOptions extends ServerOptions, PostgresOptions {}
+
+/** What the app's own hooks answer; each path has it to itself. */
+export interface Hooks {
+  deleteUser?: () => boolean | void;
+  beforeDeleteUser?: () => void;
+  updateSession?: () => void;
+  acceptInvitation?: () => void;
+  addMember?: () => void | { data: { role: string } };
+  removeMember?: () => void;
+  updateMemberRole?: () => void | { data: { role: string } };
+  deleteOrganization?: () => void;
+  provision?: () => void;
+}
+
+/** On any database. */
+export type Server = Awaited<ReturnType<typeof startServer>>;
+/** On PostgreSQL. */
+export type PathServer = Awaited<ReturnType<typeof startPathServer>>;
+
+export const scimToken = "a-token-on-loopback";
+
+/** The server on a PostgreSQL of its own. */
+export async function startPathServer(defer: Defer, options: PathServerOptions = {}) {
+  const { url, pool, queries, ...database } = await openPostgres(defer, options);
+  const server = await startServer(defer, database, options);
+  return { ...server, databaseUrl: url, outside: pool, queries };
+}
+
+/** Better Auth with all official plugins that change members or delete users, behind real HTTP. */
+export async function startServer(
+  defer: Defer,
+  database: Database,
+  { plugins = [], pluginsFirst = false }: ServerOptions = {},
+) {
+  const identityProvider = await startIdentityProvider(defer);
+  const hooks: Hooks = {};
+  const hooksRun: string[] = [];
+  const errors: unknown[] = [];
+  const ran = <Answer>(name: string, hook?: () => Answer) => {
+    hooksRun.push(name);
+    return hook?.();
+  };
+
+  const server = createServer((request, response) => void handle(request, response));
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+
+  const scimOrganization = { id: "" };
+  const directory = scim({
+    connections: [
+      {
+        id: "directory",
+        credentials: [{ type: "bearer", id: "token", token: scimToken }],
+      },
+    ],
+    projection: {
+      roles: {
+        map: ({ source }) => [source.displayName],
+        exists: () => true,
+      },
+      // The plugin leaves it to the app which organization is meant; this is as its docs do it.
+      async reconcileUser({ userId, active, grants }, { database }) {
+        const organizationId = scimOrganization.id;
+        const where = [
+          { field: "organizationId", value: organizationId },
+          { field: "userId", value: userId },
+        ];
+        const role = grants[0]?.role ?? "member";
+        const member = await database.findOne<{ role: string }>({ model: "member", where });
+        if (!active) await database.deleteMany({ model: "member", where });
+        else if (member) await database.update({ model: "member", where, update: { role } });
+        else {
+          const data = { organizationId, userId, role, createdAt: new Date() };
+          await database.create({ model: "member", data });
+        }
+        hooks.provision?.();
+      },
+    },
+  });
+  const official = [
+    organization({
+      membershipLimit: 5_000,
+      invitationLimit: 5_000,
+      teams: { enabled: true, maximumMembersPerTeam: 3 },
+      organizationHooks: {
+        beforeAcceptInvitation: async () => ran("beforeAcceptInvitation", hooks.acceptInvitation),
+        beforeAddMember: async () => ran("beforeAddMember", hooks.addMember),
+        beforeRemoveMember: async () => ran("beforeRemoveMember", hooks.removeMember),
+        beforeUpdateMemberRole: async () => ran("beforeUpdateMemberRole", hooks.updateMemberRole),
+        beforeDeleteOrganization: async () =>
+          ran("beforeDeleteOrganization", hooks.deleteOrganization),
+        afterAcceptInvitation: async () => ran("afterAcceptInvitation"),
+        afterAddMember: async () => ran("afterAddMember"),
+        afterRemoveMember: async () => ran("afterRemoveMember"),
+        afterUpdateMemberRole: async () => ran("afterUpdateMemberRole"),
+        afterDeleteOrganization: async () => ran("afterDeleteOrganization"),
+      },
+    }),
+    admin(),
+    anonymous(),
+    sso({
+      trustEmailVerified: true,
+      domainVerification: { enabled: true },
+      organizationProvisioning: {
+        getRole: async ({ user }) => (user.email.startsWith("admin") ? "admin" : "member"),
+      },
+    }),
+    // It demands them. Its own type does not allow for `exactOptionalPropertyTypes`.
+    ...(database.transactions ? [directory as BetterAuthPlugin] : []),
+  ];
+
+  const options = {
+    baseURL: url,
+    secret: "a secret for the tests on loopback, and for nothing else",
+    emailAndPassword: {
+      enabled: true,
+      // The real one is slow on purpose, and this is about something else.
+      password: {
+        hash: async (password) => password,
+        verify: async ({ hash, password }) => hash === password,
+      },
+    },
+    socialProviders: {
+      gitlab: { clientId: "client", clientSecret: "secret", issuer: identityProvider },
+    },
+    trustedOrigins: [identityProvider],
+    user: {
+      deleteUser: { enabled: true, beforeDelete: async () => hooks.beforeDeleteUser?.() },
+    },
+    databaseHooks: {
+      user: {
+        create: { before: async () => ({ data: { emailVerified: true } }) },
+        delete: { before: async () => hooks.deleteUser?.() ?? true },
+      },
+      session: { update: { before: async () => hooks.updateSession?.() } },
+    },
+    advanced: {
+      ipAddress: { ipAddressHeaders: ["x-forwarded-for"] },
+      ...(database.serialIds && { database: { generateId: "serial" as const } }),
+    },
+    rateLimit: { enabled: false },
+    telemetry: { enabled: false },
+    logger: { disabled: true },
+    onAPIError: { onError: (error: unknown) => void errors.push(error) },
+    plugins: pluginsFirst ? [...plugins, ...official] : [...official, ...plugins],
+  } satisfies BetterAuthOptions;
+  const auth = betterAuth({ ...options, database: await database.connect(options) });
+  const handle = toNodeHandler(auth);
+  defer(async () => {
+    server.closeAllConnections();
+    server.close();
+    await once(server, "close");
+  });
+  // Its own type is that of these options, which no other server has.
+  const context = (await auth.$context) as unknown as AuthContext;
+  const { adapter } = context;
+
+  const ada = await signUp(url, "Ada");
+  const root = await signUp(url, "Root");
+  await adapter.update({
+    model: "user",
+    where: [{ field: "id", value: root.userId }],
+    update: { role: "admin" },
+  });
+  scimOrganization.id = await createOrganization(ada, "directory");
+
+  const insert = (table: string, count: number, row: (index: number) => Record<string, unknown>) =>
+    database.outside.insert(
+      table,
+      Array.from({ length: count }, (_, index) => row(index)),
+    );
+
+  return {
+    url,
+    database,
+    auth: auth as unknown as ServerSide,
+    context,
+    adapter,
+    identityProvider,
+    hooks,
+    /** The names of the app's organization hooks that ran. */
+    hooksRun,
+    /** What requests failed with, other than by an answer meant so. */
+    errors,
+    /** Owns the organizations. */
+    ada,
+    /** May do what the admin plugin allows. */
+    root,
+    scimOrganizationId: scimOrganization.id,
+
+    signUp: (name: string) => signUp(url, name),
+    client: () => new Client(url),
+    organization: () => createOrganization(ada, "lovelace"),
+
+    /** Makes a new person a member, past the routes. */
+    async join(organizationId: string, role = "member", person?: TestUser): Promise<Member> {
+      const newcomer = person ?? (await signUp(url, "Bob"));
+      const { id } = await adapter.create<object, { id: string }>({
+        model: "member",
+        data: { organizationId, userId: newcomer.userId, role, createdAt: new Date() },
+      });
+      return { ...newcomer, memberId: id };
+    },
+
+    /** Fills an organization, or a person's list of them, past Better Auth. */
+    async fill(members: number, organizationId: string): Promise<string[]> {
+      const userIds = await insert("user", members, () => ({
+        name: "Guest",
+        email: `${randomUUID()}@example.com`,
+        emailVerified: true,
+        createdAt: new Date(),
+        updatedAt: new Date(),
+      }));
+      await insert("member", members, (index) => ({
+        organizationId,
+        userId: userIds[index],
+        role: "member",
+        createdAt: new Date(),
+      }));
+      return userIds;
+    },
+
+    async organizations(count: number, { userId }: TestUser): Promise<void> {
+      const ids = await insert("organization", count, () => ({
+        name: "Guild",
+        slug: randomUUID(),
+        createdAt: new Date(),
+      }));
+      await insert("member", count, (index) => ({
+        organizationId: ids[index],
+        userId,
+        role: "member",
+        createdAt: new Date(),
+      }));
+    },
+
+    /** Registers a provider whose people become members of the organization. */
+    async ssoProvider(
+      organizationId: string | null,
+    ): Promise<{ providerId: string; domain: string }> {
+      const providerId = `sso-${randomUUID()}`;
+      const domain = `${randomUUID()}.example.com`;
+      await adapter.create({
+        model: "ssoProvider",
+        data: {
+          providerId,
+          domain,
+          domainVerified: true,
+          issuer: identityProvider,
+          organizationId,
+          userId: ada.userId,
+          oidcConfig: JSON.stringify({
+            issuer: identityProvider,
+            pkce: false,
+            clientId: "client",
+            clientSecret: "secret",
+            discoveryEndpoint: `${identityProvider}/discovery`,
+            authorizationEndpoint: `${identityProvider}/authorize`,
+            tokenEndpoint: `${identityProvider}/token`,
+            jwksEndpoint: `${identityProvider}/jwks`,
+            userInfoEndpoint: `${identityProvider}/userinfo`,
+          }),
+        },
+      });
+      return { providerId, domain };
+    },
+  };
+}
+
+export interface Member extends TestUser {
+  readonly memberId: string;
+}
+
+/** The server-side calls that the paths make, whatever the plugins are. */
+interface ServerSide {
+  api: Record<string, (call: { body?: object; headers?: Headers }) => Promise<unknown>>;
+}
