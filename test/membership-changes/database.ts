@@ -3,7 +3,7 @@ import type { Tables } from "./expected";
 
 export type DatabaseOption = NonNullable<BetterAuthOptions["database"]>;
 
-/** A database as the paths need it: what Better Auth writes to, and what others see of it. */
+/** What Better Auth writes to, and what others see of it. */
 export interface Database {
   /** Whether several changes can be made as one. */
   readonly transactions: boolean;

@@ -20,14 +20,12 @@ import { startIdentityProvider } from "./identity-provider";
 import { openPostgres, type PostgresOptions } from "./postgres";
 
 export interface ServerOptions {
-  /** What is to be tested; the official plugins come after them, or before them. */
+  /** They come after the official plugins, or before them. */
   plugins?: BetterAuthPlugin[];
   pluginsFirst?: boolean;
 }
 
-export interface PathServerOptions extends ServerOptions, PostgresOptions {}
-
-/** What the app's own hooks answer; each path has it to itself. */
+/** What the app's own hooks answer; they are removed after each change. */
 export interface Hooks {
   deleteUser?: () => boolean | void;
   beforeDeleteUser?: () => void;
@@ -42,13 +40,15 @@ export interface Hooks {
 
 /** On any database. */
 export type Server = Awaited<ReturnType<typeof startServer>>;
-/** On PostgreSQL. */
-export type PathServer = Awaited<ReturnType<typeof startPathServer>>;
+export type PostgresServer = Awaited<ReturnType<typeof startPostgresServer>>;
 
 export const scimToken = "a-token-on-loopback";
 
-/** The server on a PostgreSQL of its own. */
-export async function startPathServer(defer: Defer, options: PathServerOptions = {}) {
+/** The server on a database of its own. */
+export async function startPostgresServer(
+  defer: Defer,
+  options: ServerOptions & PostgresOptions = {},
+) {
   const { url, pool, queries, ...database } = await openPostgres(defer, options);
   const server = await startServer(defer, database, options);
   return { ...server, databaseUrl: url, outside: pool, queries };
@@ -221,9 +221,9 @@ export async function startServer(
     client: () => new Client(url),
     organization: () => createOrganization(ada, "lovelace"),
 
-    /** Makes a new person a member, past the routes. */
-    async join(organizationId: string, role = "member", person?: TestUser): Promise<Member> {
-      const newcomer = person ?? (await signUp(url, "Bob"));
+    /** Makes a user a member, past the routes. */
+    async join(organizationId: string, role = "member", user?: TestUser): Promise<Member> {
+      const newcomer = user ?? (await signUp(url, "Bob"));
       const { id } = await adapter.create<object, { id: string }>({
         model: "member",
         data: { organizationId, userId: newcomer.userId, role, createdAt: new Date() },
@@ -231,8 +231,8 @@ export async function startServer(
       return { ...newcomer, memberId: id };
     },
 
-    /** Fills an organization, or a person's list of them, past Better Auth. */
-    async fill(members: number, organizationId: string): Promise<string[]> {
+    /** Adds users to an organization, past Better Auth. */
+    async fill(members: number, organizationId: string): Promise<void> {
       const userIds = await insert("user", members, () => ({
         name: "Guest",
         email: `${randomUUID()}@example.com`,
@@ -246,9 +246,9 @@ export async function startServer(
         role: "member",
         createdAt: new Date(),
       }));
-      return userIds;
     },
 
+    /** Adds a user to new organizations, past Better Auth. */
     async organizations(count: number, { userId }: TestUser): Promise<void> {
       const ids = await insert("organization", count, () => ({
         name: "Guild",
@@ -263,7 +263,7 @@ export async function startServer(
       }));
     },
 
-    /** Registers a provider whose people become members of the organization. */
+    /** Registers a provider whose users become members of the organization. */
     async ssoProvider(
       organizationId: string | null,
     ): Promise<{ providerId: string; domain: string }> {
@@ -300,7 +300,7 @@ export interface Member extends TestUser {
   readonly memberId: string;
 }
 
-/** The server-side calls that the paths make, whatever the plugins are. */
+/** The server-side calls, whatever the plugins are. */
 interface ServerSide {
   api: Record<string, (call: { body?: object; headers?: Headers }) => Promise<unknown>>;
 }

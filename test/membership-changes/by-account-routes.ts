@@ -1,0 +1,157 @@
+import { randomUUID } from "node:crypto";
+import { createOrganization, must, password, type TestUser } from "../fixtures/users";
+import {
+  atOnce,
+  change,
+  deleteAccount,
+  deleteOrganization,
+  leave,
+  preparedChange,
+  remove,
+  twiceAtOnce,
+  veto,
+  type MembershipChange,
+  type Scenario,
+} from "./membership-change";
+
+const accounts: MembershipChange[] = [
+  preparedChange("delete an account without memberships", async ({ signUp }) => {
+    const dave = await signUp("Dave");
+    return async () => must(await deleteAccount(dave));
+  }),
+  preparedChange("delete an account with two memberships", async (scenario) => {
+    await scenario.join(await scenario.organization(), "owner", scenario.bob);
+    return async () => must(await deleteAccount(scenario.bob));
+  }),
+  preparedChange("delete an account that owns an organization", async ({ bob }) => {
+    await createOrganization(bob, "guild");
+    return async () => must(await deleteAccount(bob));
+  }),
+  preparedChange("delete an account with 120 memberships", async ({ bob, organizations }) => {
+    await organizations(120, bob);
+    return async () => must(await deleteAccount(bob));
+  }),
+  preparedChange("delete an account by a link", async (scenario) => {
+    const link = await createDeletionLink(scenario);
+    return async () => must(await scenario.bob.client.get(link));
+  }),
+  preparedChange("delete an account by a link that redirects", async (scenario) => {
+    const link = await createDeletionLink(scenario);
+    return () => scenario.bob.client.get(`${link}&callbackURL=${encodeURIComponent("/bye")}`);
+  }),
+  preparedChange("delete an account by a wrong link", async (scenario) => {
+    const link = await createDeletionLink(scenario);
+    return () => scenario.bob.client.get(`${link}x`);
+  }),
+  change("delete an account with a wrong password", ({ bob }) =>
+    bob.client.post("/delete-user", { password: "wrong password" }),
+  ),
+  change("delete an account that a database hook keeps", ({ bob, hooks }) => {
+    hooks.deleteUser = () => false;
+    return deleteAccount(bob);
+  }),
+  change("delete an account while a database hook throws", ({ bob, hooks }) => {
+    hooks.deleteUser = veto;
+    return deleteAccount(bob);
+  }),
+  change("delete an account that beforeDelete keeps", ({ bob, hooks }) => {
+    hooks.beforeDeleteUser = veto;
+    return deleteAccount(bob);
+  }),
+  twiceAtOnce("delete an account", ({ bob }) => deleteAccount(bob)),
+  atOnce("delete an account, and remove its membership", ({ ada, bob, organizationId }) => [
+    deleteAccount(bob),
+    remove(ada, organizationId, bob.memberId),
+  ]),
+  atOnce("delete an account, and leave", ({ bob, organizationId }) => [
+    leave(bob, organizationId),
+    deleteAccount(bob),
+  ]),
+  atOnce("delete an account, and its organization", ({ ada, bob, organizationId }) => [
+    deleteAccount(bob),
+    deleteOrganization(ada, organizationId),
+  ]),
+  change("sign up, sign in, change a password, sign out", async ({ client }) => {
+    const dave = { name: "Dave", email: `dave-${randomUUID()}@example.com`, password };
+    const changed = { currentPassword: password, newPassword: "another password" };
+    const browser = client();
+    must(await browser.post("/sign-up/email", dave));
+    must(await browser.post("/sign-out"));
+    must(await browser.post("/sign-in/email", dave));
+    must(await browser.post("/change-password", { ...changed, revokeOtherSessions: true }));
+  }),
+];
+
+const removeUser = (by: TestUser, userId: string) =>
+  by.client.post("/admin/remove-user", { userId });
+
+const adminRoutes: MembershipChange[] = [
+  change("an admin removes a user", async ({ root, carol }) =>
+    must(await removeUser(root, carol.userId)),
+  ),
+  change("an admin removes a user whom a database hook keeps", ({ root, bob, hooks }) => {
+    hooks.deleteUser = () => false;
+    return removeUser(root, bob.userId);
+  }),
+  change("an admin removes an unknown user", ({ root }) => removeUser(root, "1000000")),
+  change("a user who is not an admin removes another", ({ ada, bob }) =>
+    removeUser(ada, bob.userId),
+  ),
+  twiceAtOnce("an admin removes a user", ({ root, bob }) => removeUser(root, bob.userId)),
+  atOnce("an admin removes a user, who deletes the account", ({ root, bob }) => [
+    removeUser(root, bob.userId),
+    deleteAccount(bob),
+  ]),
+  change("an admin promotes and bans a user", async ({ root, bob: { userId } }) => {
+    must(await root.client.post("/admin/set-role", { userId, role: "admin" }));
+    must(await root.client.post("/admin/ban-user", { userId }));
+  }),
+];
+
+/** An anonymous user with a membership. */
+async function createGuest({ client, join, organizationId }: Scenario) {
+  const browser = client();
+  const { body } = must(await browser.post("/sign-in/anonymous"));
+  const { id: userId, name, email } = body.user;
+  return join(organizationId, "member", { name, email, userId, client: browser });
+}
+
+const anonymousRoutes: MembershipChange[] = [
+  preparedChange("sign up after an anonymous sign-in", async ({ client }) => {
+    const browser = client();
+    must(await browser.post("/sign-in/anonymous"));
+    const dave = { name: "Dave", email: `dave-${randomUUID()}@example.com`, password };
+    return async () => must(await browser.post("/sign-up/email", dave));
+  }),
+  preparedChange("sign in after an anonymous sign-in, with a membership", async (scenario) => {
+    const { email } = scenario.bob;
+    const guest = await createGuest(scenario);
+    return async () => must(await guest.client.post("/sign-in/email", { email, password }));
+  }),
+  preparedChange(
+    "sign in after an anonymous sign-in, whose user a hook keeps",
+    async (scenario) => {
+      const { email } = scenario.bob;
+      const guest = await createGuest(scenario);
+      scenario.hooks.deleteUser = () => false;
+      return () => guest.client.post("/sign-in/email", { email, password });
+    },
+  ),
+  preparedChange("delete an anonymous user", async (scenario) => {
+    const guest = await createGuest(scenario);
+    return async () => must(await guest.client.post("/delete-anonymous-user"));
+  }),
+];
+
+export const byAccountRoutes = [...accounts, ...adminRoutes, ...anonymousRoutes];
+
+/** Returns the link that deletes Bob's account. */
+async function createDeletionLink({ url, context, bob }: Scenario): Promise<string> {
+  const token = randomUUID();
+  await context.internalAdapter.createVerificationValue({
+    identifier: `delete-account-${token}`,
+    value: bob.userId,
+    expiresAt: new Date(Date.now() + 60_000),
+  });
+  return `${url}/api/auth/delete-user/callback?token=${token}`;
+}

@@ -1,0 +1,183 @@
+import { getCurrentAdapter, runWithTransaction } from "@better-auth/core/context";
+import {
+  change,
+  failure,
+  idIn,
+  idIs,
+  inOrganization,
+  preparedChange,
+  severalTimes,
+  twiceAtOnce,
+  type MembershipChange,
+} from "./membership-change";
+
+const model = "member";
+const update = { role: "editor" };
+const unknownId = "1000000";
+
+const updates: MembershipChange[] = [
+  change("adapter.create", ({ join, organizationId }) => join(organizationId, "admin")),
+  preparedChange("adapter.create that selects one field", async (scenario) => {
+    const { userId } = await scenario.signUp("Dave");
+    const { adapter, organizationId } = scenario;
+    const data = { organizationId, userId, role: "member", createdAt: new Date() };
+    return () => adapter.create({ model, data, select: ["id"] });
+  }),
+  change("adapter.create for an unknown user", ({ adapter, organizationId }) => {
+    const data = { organizationId, userId: unknownId, role: "member", createdAt: new Date() };
+    return failure(adapter.create({ model, data }));
+  }),
+  change("adapter.update", ({ adapter, bob }) =>
+    adapter.update({ model, where: idIs(bob.memberId), update }),
+  ),
+  change("adapter.update by organization and user", ({ adapter, bob, organizationId }) => {
+    const where = [...inOrganization(organizationId), { field: "userId", value: bob.userId }];
+    return adapter.update({ model, where, update });
+  }),
+  change("adapter.update of another field", ({ adapter, bob }) =>
+    adapter.update({ model, where: idIs(bob.memberId), update: { createdAt: new Date() } }),
+  ),
+  change("adapter.update of an unknown member", ({ adapter }) =>
+    adapter.update({ model, where: idIs(unknownId), update }),
+  ),
+  preparedChange("adapter.update to another user", async ({ adapter, bob, signUp }) => {
+    const { userId } = await signUp("Dave");
+    return () => adapter.update({ model, where: idIs(bob.memberId), update: { userId } });
+  }),
+  preparedChange("adapter.update to another organization and role", async (scenario) => {
+    const { adapter, bob, organization } = scenario;
+    const move = { organizationId: await organization(), ...update };
+    return () => adapter.update({ model, where: idIs(bob.memberId), update: move });
+  }),
+  change("adapter.update to an unknown user", ({ adapter, bob }) =>
+    failure(adapter.update({ model, where: idIs(bob.memberId), update: { userId: unknownId } })),
+  ),
+  preparedChange("adapter.updateMany of 150 roles", async (scenario) => {
+    const { adapter, fill, organizationId } = scenario;
+    await fill(150, organizationId);
+    const where = [...inOrganization(organizationId), { field: "role", value: "member" }];
+    return () => adapter.updateMany({ model, where, update });
+  }),
+  change("adapter.updateMany to the role of one", ({ adapter, bobAndCarol }) =>
+    adapter.updateMany({ model, where: bobAndCarol, update: { role: "admin" } }),
+  ),
+  change("adapter.updateMany by either of two conditions", ({ adapter, bob, carol }) => {
+    const either = [bob, carol].flatMap(({ memberId }) => idIs(memberId));
+    const where = either.map((condition) => ({ ...condition, connector: "OR" as const }));
+    return adapter.updateMany({ model, where, update });
+  }),
+  change("adapter.incrementOne that sets a role", ({ adapter, bob }) =>
+    adapter.incrementOne({ model, where: idIs(bob.memberId), increment: {}, set: update }),
+  ),
+];
+
+const deletions: MembershipChange[] = [
+  ...(["delete", "deleteMany", "consumeOne"] as const).flatMap((method) => [
+    change(`adapter.${method}`, ({ adapter, carol }) =>
+      adapter[method]({ model, where: idIs(carol.memberId) }),
+    ),
+    twiceAtOnce(`adapter.${method}`, ({ adapter, carol }) =>
+      adapter[method]({ model, where: idIs(carol.memberId) }),
+    ),
+    change(`adapter.${method} of an unknown member`, ({ adapter }) =>
+      adapter[method]({ model, where: idIs(unknownId) }),
+    ),
+    change(`adapter.${method} of a user`, ({ adapter, carol }) =>
+      adapter[method]({ model: "user", where: idIs(carol.userId) }),
+    ),
+    change(`adapter.${method} of an organization`, ({ adapter, organizationId }) =>
+      adapter[method]({ model: "organization", where: idIs(organizationId) }),
+    ),
+  ]),
+  change("adapter.delete by organization and user", ({ adapter, bob, organizationId }) => {
+    const where = [...inOrganization(organizationId), { field: "userId", value: bob.userId }];
+    return adapter.delete({ model, where });
+  }),
+  preparedChange("adapter.deleteMany of 150 members", async (scenario) => {
+    const { adapter, fill, organizationId } = scenario;
+    await fill(150, organizationId);
+    const where = [...inOrganization(organizationId), { field: "role", value: "member" }];
+    return () => adapter.deleteMany({ model, where });
+  }),
+  change("adapter.deleteMany of two users", ({ adapter, bob, carol }) =>
+    adapter.deleteMany({ model: "user", where: idIn(bob.userId, carol.userId) }),
+  ),
+  change("internalAdapter.deleteUser", ({ context, bob }) =>
+    context.internalAdapter.deleteUser(bob.userId),
+  ),
+];
+
+const transactions: MembershipChange[] = [
+  preparedChange("a transaction of three changes", async (scenario) => {
+    const { adapter, bob, carol, organizationId } = scenario;
+    const { userId } = await scenario.signUp("Dave");
+    const data = { organizationId, userId, role: "member", createdAt: new Date() };
+    return () =>
+      adapter.transaction(async (transaction) => {
+        await transaction.delete({ model, where: idIs(bob.memberId) });
+        await transaction.update({ model, where: idIs(carol.memberId), update });
+        await transaction.create({ model, data });
+      });
+  }),
+  severalTimes(
+    change("a transaction that is rolled back", ({ adapter, bob }) =>
+      failure(
+        adapter.transaction(async (transaction) => {
+          await transaction.update({ model, where: idIs(bob.memberId), update });
+          await transaction.delete({ model: "user", where: idIs(bob.userId) });
+          throw new Error("rolled back");
+        }),
+      ),
+    ),
+  ),
+  severalTimes(
+    preparedChange("a transaction that adds and removes a member", async (scenario) => {
+      const { adapter, organizationId } = scenario;
+      const { userId } = await scenario.signUp("Dave");
+      const data = { organizationId, userId, role: "member", createdAt: new Date() };
+      return () =>
+        adapter.transaction(async (transaction) => {
+          const { id } = await transaction.create<object, { id: string }>({ model, data });
+          await transaction.deleteMany({ model, where: idIs(id) });
+        });
+    }),
+  ),
+  change("runWithTransaction", ({ adapter, bob, context }) =>
+    runWithTransaction(adapter, () => context.internalAdapter.deleteUser(bob.userId)),
+  ),
+  change("runWithTransaction that is rolled back", ({ adapter, bob, context }) =>
+    failure(
+      runWithTransaction(adapter, async () => {
+        await context.internalAdapter.deleteUser(bob.userId);
+        throw new Error("rolled back");
+      }),
+    ),
+  ),
+  change("runWithTransaction within itself", ({ adapter, bob }) =>
+    runWithTransaction(adapter, () =>
+      runWithTransaction(adapter, async () => {
+        const transaction = await getCurrentAdapter(adapter);
+        await transaction.delete({ model, where: idIs(bob.memberId) });
+      }),
+    ),
+  ),
+  change("a transaction within a transaction that fails, and is caught", ({ adapter, bob }) =>
+    adapter.transaction((transaction) =>
+      failure(
+        // It has the method, though its type leaves it out.
+        (transaction as typeof adapter).transaction(async (nested) => {
+          await nested.delete({ model, where: idIs(bob.memberId) });
+          throw new Error("caught by the outer one");
+        }),
+      ),
+    ),
+  ),
+  change("two updates at once within a transaction", ({ adapter, bob }) =>
+    adapter.transaction((transaction) => {
+      const change = () => transaction.update({ model, where: idIs(bob.memberId), update });
+      return Promise.all([change(), change()]);
+    }),
+  ),
+];
+
+export const byAdapter = [...updates, ...deletions, ...transactions];

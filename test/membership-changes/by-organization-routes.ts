@@ -1,0 +1,213 @@
+import { randomUUID } from "node:crypto";
+import { accept, createOrganization, invite, must } from "../fixtures/users";
+import {
+  atOnce,
+  change,
+  deleteAccount,
+  deleteOrganization,
+  failure,
+  leave,
+  preparedChange,
+  remove,
+  setRole,
+  severalTimes,
+  twiceAtOnce,
+  veto,
+  type MembershipChange,
+  type Scenario,
+} from "./membership-change";
+
+const creations: MembershipChange[] = [
+  change("create an organization", ({ ada }) => createOrganization(ada, "new")),
+  preparedChange("create an organization whose slug is taken", async ({ ada }) => {
+    const body = { name: "new", slug: randomUUID() };
+    must(await ada.client.post("/organization/create", body));
+    return () => ada.client.post("/organization/create", body);
+  }),
+  change("create an organization with a hook that sets the owner's role", ({ ada, hooks }) => {
+    hooks.addMember = () => ({ data: { role: "admin" } });
+    return createOrganization(ada, "new");
+  }),
+  change("create an organization with a hook that refuses the owner", ({ ada, hooks }) => {
+    hooks.addMember = veto;
+    return failure(createOrganization(ada, "new"));
+  }),
+];
+
+/** Dave, who is invited, and the id of the invitation. */
+async function inviteDave({ ada, organizationId, signUp }: Scenario, role: string | string[]) {
+  const dave = await signUp("Dave");
+  return { dave, invitationId: await invite(ada, organizationId, dave.email, role) };
+}
+
+const invitations: MembershipChange[] = [
+  ...["owner", ["member", "admin"]].map((role) =>
+    preparedChange(`accept an invitation as ${String(role)}`, async (scenario) => {
+      const { dave, invitationId } = await inviteDave(scenario, role);
+      return async () => must(await accept(dave, invitationId));
+    }),
+  ),
+  preparedChange("accept an invitation to a team", async (scenario) => {
+    const { ada, organizationId } = scenario;
+    const dave = await scenario.signUp("Dave");
+    const teamId = await createTeam(scenario);
+    const invitation = { organizationId, email: dave.email, role: "member", teamId };
+    const { body } = must(await ada.client.post("/organization/invite-member", invitation));
+    return async () => must(await accept(dave, body.id));
+  }),
+  preparedChange("accept the invitation of another user", async (scenario) => {
+    const { invitationId } = await inviteDave(scenario, "member");
+    const eve = await scenario.signUp("Eve");
+    return () => accept(eve, invitationId);
+  }),
+  preparedChange("accept an invitation again", async (scenario) => {
+    const { dave, invitationId } = await inviteDave(scenario, "member");
+    must(await accept(dave, invitationId));
+    return () => accept(dave, invitationId);
+  }),
+  preparedChange("accept an invitation that a hook refuses", async (scenario) => {
+    const { dave, invitationId } = await inviteDave(scenario, "member");
+    scenario.hooks.acceptInvitation = veto;
+    return () => accept(dave, invitationId);
+  }),
+  preparedChange("accept an invitation, and fail after the member is added", async (scenario) => {
+    const { dave, invitationId } = await inviteDave(scenario, "member");
+    scenario.hooks.updateSession = veto;
+    return () => accept(dave, invitationId);
+  }),
+  {
+    ...preparedChange("accept an invitation twice at once", async (scenario) => {
+      const { dave, invitationId } = await inviteDave(scenario, "member");
+      return () => Promise.all([accept(dave, invitationId), accept(dave, invitationId)]);
+    }),
+    concurrent: true,
+  },
+  {
+    ...preparedChange("twenty accept invitations at once", async (scenario) => {
+      const twenty = Array.from({ length: 20 }, () => inviteDave(scenario, "member"));
+      const invited = await Promise.all(twenty);
+      return () => Promise.all(invited.map(({ dave, invitationId }) => accept(dave, invitationId)));
+    }),
+    concurrent: true,
+  },
+  preparedChange("reject an invitation", async (scenario) => {
+    const { dave, invitationId } = await inviteDave(scenario, "member");
+    return () => dave.client.post("/organization/reject-invitation", { invitationId });
+  }),
+];
+
+const removals: MembershipChange[] = [
+  change("remove a member by id", async ({ ada, carol, organizationId }) =>
+    must(await remove(ada, organizationId, carol.memberId)),
+  ),
+  change("remove a member by address", async ({ ada, bob, organizationId }) =>
+    must(await remove(ada, organizationId, bob.email)),
+  ),
+  change("remove a member without permission", ({ bob, carol, organizationId }) =>
+    remove(bob, organizationId, carol.memberId),
+  ),
+  change("remove a member that a hook keeps", ({ ada, bob, hooks, organizationId }) => {
+    hooks.removeMember = veto;
+    return remove(ada, organizationId, bob.memberId);
+  }),
+  preparedChange("remove a member of a team", async (scenario) => {
+    const { ada, bob, organizationId } = scenario;
+    const teamId = await createTeam(scenario);
+    const body = { teamId, userId: bob.userId, organizationId };
+    must(await ada.client.post("/organization/add-team-member", body));
+    return async () => must(await remove(ada, organizationId, bob.memberId));
+  }),
+  twiceAtOnce("remove a member", ({ ada, bob, organizationId }) =>
+    remove(ada, organizationId, bob.memberId),
+  ),
+  change("leave", async ({ bob, organizationId }) => must(await leave(bob, organizationId))),
+  change("leave as the last owner", ({ ada, organizationId }) => leave(ada, organizationId)),
+  twiceAtOnce("leave", ({ bob, organizationId }) => leave(bob, organizationId)),
+  atOnce("leave, and be removed", ({ ada, bob, organizationId }) => [
+    leave(bob, organizationId),
+    remove(ada, organizationId, bob.memberId),
+  ]),
+];
+
+const roleChanges: MembershipChange[] = [
+  ...["admin", ["member", "admin"]].map((role) =>
+    change(`set a role to ${String(role)}`, async ({ ada, bob, organizationId }) =>
+      must(await setRole(ada, organizationId, bob, role)),
+    ),
+  ),
+  change("set a role to the role that it is", async ({ ada, carol, organizationId }) =>
+    must(await setRole(ada, organizationId, carol, "admin")),
+  ),
+  change("set a role with a hook that sets another", ({ ada, bob, hooks, organizationId }) => {
+    hooks.updateMemberRole = () => ({ data: { role: "owner" } });
+    return setRole(ada, organizationId, bob, "admin");
+  }),
+  change("set a role that a hook keeps", ({ ada, bob, hooks, organizationId }) => {
+    hooks.updateMemberRole = veto;
+    return setRole(ada, organizationId, bob, "admin");
+  }),
+  change("set a role without permission", ({ bob, organizationId }) =>
+    setRole(bob, organizationId, bob, "owner"),
+  ),
+  twiceAtOnce("set a role", ({ ada, bob, organizationId }) =>
+    setRole(ada, organizationId, bob, "admin"),
+  ),
+  severalTimes(
+    atOnce("set a role to two others", ({ ada, bob, organizationId }) =>
+      ["admin", "owner"].map((role) => setRole(ada, organizationId, bob, role)),
+    ),
+  ),
+];
+
+const deletions: MembershipChange[] = [
+  change("delete an organization", async ({ ada, organizationId }) =>
+    must(await deleteOrganization(ada, organizationId)),
+  ),
+  preparedChange("delete an organization of 250 members", async (scenario) => {
+    const { ada, fill, organizationId } = scenario;
+    await fill(250, organizationId);
+    return async () => must(await deleteOrganization(ada, organizationId));
+  }),
+  change("delete an organization without permission", ({ bob, organizationId }) =>
+    deleteOrganization(bob, organizationId),
+  ),
+  change("delete an organization that a hook keeps", ({ ada, hooks, organizationId }) => {
+    hooks.deleteOrganization = veto;
+    return deleteOrganization(ada, organizationId);
+  }),
+  twiceAtOnce("delete an organization", ({ ada, organizationId }) =>
+    deleteOrganization(ada, organizationId),
+  ),
+  atOnce("two leave an organization that is deleted", ({ ada, bob, carol, organizationId }) => [
+    leave(bob, organizationId),
+    deleteOrganization(ada, organizationId),
+    leave(carol, organizationId),
+  ]),
+  atOnce("two delete their accounts, and the organization is deleted", (scenario) => [
+    deleteAccount(scenario.bob),
+    deleteOrganization(scenario.ada, scenario.organizationId),
+    deleteAccount(scenario.carol),
+  ]),
+  change("rename an organization, and make a team", async (scenario) => {
+    const { ada, organizationId } = scenario;
+    const body = { organizationId, data: { name: "renamed" } };
+    must(await ada.client.post("/organization/update", body));
+    await createTeam(scenario);
+  }),
+];
+
+export const byOrganizationRoutes = [
+  ...creations,
+  ...invitations,
+  ...removals,
+  ...roleChanges,
+  ...deletions,
+];
+
+/** Returns the team's id. */
+export async function createTeam({ ada, organizationId }: Scenario): Promise<string> {
+  const { body } = must(
+    await ada.client.post("/organization/create-team", { name: "team", organizationId }),
+  );
+  return body.id;
+}

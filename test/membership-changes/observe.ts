@@ -1,0 +1,148 @@
+import { getBus } from "@kernia/events";
+import type { BetterAuthPlugin } from "better-auth";
+import {
+  deletedTooEarly,
+  expectedEvents,
+  leadsTo,
+  sorted,
+  type StandardEvent,
+  type StandardEventName,
+} from "./expected";
+import { createScenario, type MembershipChange } from "./membership-change";
+import type { Server } from "./server";
+
+const names: readonly StandardEventName[] = [
+  "organization.member.added",
+  "organization.member.removed",
+  "organization.member.updated",
+  "user.deleted",
+];
+
+/** The last subscriber: records each event, and whether others can see by then what it says. */
+export class Recorder {
+  readonly events: StandardEvent[] = [];
+  readonly tooEarly: StandardEvent[] = [];
+  /** Set once the server has started. */
+  server: Server | undefined;
+
+  plugin(): BetterAuthPlugin {
+    return {
+      id: "recorder",
+      init: (auth) => {
+        const bus = getBus(auth);
+        for (const name of names) {
+          bus.on(name, (payload) => this.#record([name, payload] as StandardEvent));
+        }
+      },
+    };
+  }
+
+  clear(): void {
+    this.events.length = 0;
+    this.tooEarly.length = 0;
+  }
+
+  async #record(event: StandardEvent): Promise<void> {
+    const [name, payload] = event;
+    const { outside } = this.server!.database;
+    const isDeletion = name === "user.deleted";
+    const { userId } = payload;
+    const found = isDeletion
+      ? await outside.count("user", { id: userId })
+      : await outside.count("member", { organizationId: payload.organizationId, userId });
+    const isThere = !isDeletion && name !== "organization.member.removed";
+    if (found !== (isThere ? 1 : 0)) this.tooEarly.push(event);
+    // Only now, so that one that the request did not wait for is missing.
+    this.events.push(event);
+  }
+}
+
+export interface Observed {
+  /** What is wrong with the events that were emitted; empty if they were right. */
+  readonly faults: readonly string[];
+  /** Answers, errors, hooks and rows, without what differs from one time to the next. */
+  readonly behaviour: string;
+}
+
+/** Makes a change, and compares the events with the tables before and after it. */
+export async function observe(
+  { prepare, severalTimes, concurrent }: MembershipChange,
+  server: Server,
+  recorder?: Recorder,
+): Promise<Observed> {
+  const { outside, keepsMemberships } = server.database;
+  for (const hook of Object.keys(server.hooks)) delete server.hooks[hook as never];
+  const make = await prepare(await createScenario(server));
+  const [before, rowsBefore] = [await outside.readTables(), await outside.countRows()];
+  server.hooksRun.length = 0;
+  recorder?.clear();
+  const answer = await make().catch((error: unknown) => ({ failedWith: error }));
+  const events = [...(recorder?.events ?? [])];
+  const [after, rowsAfter] = [await outside.readTables(), await outside.countRows()];
+
+  const expected = expectedEvents(before, after);
+  const behaviour = normalize({
+    answer,
+    hooks: server.hooksRun,
+    members: expected.map(([event, payload]) => [event, "role" in payload && payload.role]),
+    rows: Object.entries(rowsAfter).map(([table, count]) => [table, count - rowsBefore[table]!]),
+  });
+  if (!recorder) return { faults: [], behaviour };
+
+  const faults: string[] = [];
+  const isExpected = sorted(events).join() === sorted(expected).join();
+  const orders = concurrent ? [events, [...events].reverse()] : [events];
+  const isWay = severalTimes && orders.some((order) => leadsTo(before, order, after));
+  if (!isExpected && !isWay) {
+    faults.push(`emitted ${list(events)}`, `expected ${list(expected)}`);
+  }
+  // Where memberships outlive their user, they are removed later, if at all.
+  if (!concurrent && !keepsMemberships && deletedTooEarly(events) !== undefined) {
+    faults.push(`user.deleted before a removal: ${list(events)}`);
+  }
+  if (!severalTimes && recorder.tooEarly.length > 0) {
+    faults.push(`emitted before others could see it: ${list(recorder.tooEarly)}`);
+  }
+  return { faults, behaviour };
+}
+
+const mostListed = 6;
+
+function list(events: readonly StandardEvent[]): string {
+  const listed = events.slice(0, mostListed).map(([event, payload]) => {
+    const role = "role" in payload ? ` (${payload.role})` : "";
+    return `${event} ${payload.userId.slice(0, 6)}${role}`;
+  });
+  if (events.length > mostListed) listed.push(`and ${events.length - mostListed} more`);
+  return listed.length === 0 ? "nothing" : listed.join(", ");
+}
+
+/** As text that is the same whenever the same happens. */
+function normalize(value: unknown): string {
+  const text = JSON.stringify(
+    value,
+    (_, value: unknown) => {
+      if (value instanceof Error) return `error ${codeOf(value)}`;
+      if (value === null || typeof value !== "object" || Array.isArray(value)) return value;
+      return Object.fromEntries(
+        Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1)),
+      );
+    },
+    1,
+  );
+  return text
+    .replaceAll(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, "<id>")
+    .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "<date>")
+    .replaceAll(/127\.0\.0\.1:\d+/g, "<host>")
+    .replaceAll(/(?<![A-Za-z0-9])[A-Za-z0-9]{32}(?![A-Za-z0-9])/g, "<id>");
+}
+
+/** The code with which a database or Better Auth refused. */
+function codeOf(error: unknown): string {
+  const { cause, code, errno, status, meta, name } = (error ?? {}) as Record<string, unknown>;
+  if (cause !== undefined && cause !== error && codeOf(cause) !== "Error") return codeOf(cause);
+  const { driverAdapterError } = (meta ?? {}) as {
+    driverAdapterError?: { cause?: { originalCode?: string } };
+  };
+  return String(driverAdapterError?.cause?.originalCode ?? code ?? status ?? errno ?? name);
+}
