@@ -26,20 +26,25 @@ export function standardEvents(): { id: "standard-events"; init: BetterAuthPlugi
       if (listed.length > 1) throw new Error("standardEvents() is in the list of plugins twice");
       const bus = getBus(auth);
       /** For each operation under way, what was emitted last about each row since it began. */
-      const operations = new Set<Map<string, string>>();
+      const operations = new Set<Map<string, Change>>();
 
       // One type for the adapters of all versions.
       watch(auth.adapter as unknown as Adapter, auth.tables, async (run) => {
-        const emitted = new Map<string, string>();
+        const emitted = new Map<string, Change>();
         operations.add(emitted);
         try {
           const changes: Change[] = [];
           const result = await run(changes);
-          for (const { event, payload, row, state } of changes) {
+          for (const change of changes) {
+            const last = emitted.get(change.row);
             // Of two requests that make the same change at the same time, both see a difference.
-            if (emitted.get(row) === state) continue;
-            for (const each of operations) each.set(row, state);
-            await bus.emit(event, payload);
+            if (last?.state === change.state) continue;
+            for (const each of operations) each.set(change.row, change);
+            // The role may have been set after it was read.
+            const role = last?.event === "organization.member.updated" && last.payload.role;
+            const isRemoval = change.event === "organization.member.removed";
+            const payload = isRemoval && role ? { ...change.payload, role } : change.payload;
+            await bus.emit(change.event, payload);
           }
           return result;
         } finally {

@@ -1,53 +1,33 @@
 import { randomUUID } from "node:crypto";
-import { ask } from "../../fixtures/guardian";
+import type { Defer } from "../../fixtures/deferred";
+import { startMariaDb } from "../../fixtures/mariadb";
 import { databaseOf } from "../../membership-changes/sql";
 import type { Engine } from "./engine";
 
-let server: Promise<string> | undefined;
+export const mariaDb: Engine = {
+  name: "Kysely, MariaDB",
+  open: async (defer) => databaseOf(await createMariaDb(defer)),
+};
 
-/**
- * The server at `MARIADB_URL`, else one for all that is started from what is installed; the guardian
- * removes it once this process is gone.
- */
-function startMariaDb(): Promise<string> {
-  const url = process.env["MARIADB_URL"];
-  server ??= url ? Promise.resolve(url) : ask("startMariaDb");
-  return server;
+/** Returns a function that connects to a new database, on the server at `MARIADB_URL` if that is set. */
+export async function createMariaDb(defer: Defer) {
+  const { createConnection, createPool } = await import("mysql2/promise");
+  const server = process.env["MARIADB_URL"] ?? (await startMariaDb(defer));
+  const name = `kernia_events_${randomUUID().replaceAll("-", "")}`;
+  const query = async (statement: string) => {
+    const connection = await createConnection(server);
+    await connection.query(statement);
+    await connection.end();
+  };
+  await query(`create database ${name}`);
+  defer(() => query(`drop database ${name}`));
+  return () => {
+    const pool = createPool({
+      uri: new URL(name, server).href,
+      connectionLimit: 10,
+      timezone: "Z",
+    });
+    defer(() => pool.end());
+    return pool;
+  };
 }
-
-const mariaDb = (name: string, ...settings: string[]): Engine => ({
-  name: `Kysely, MariaDB, ${name}`,
-  shared: true,
-  async create(defer) {
-    const { createConnection } = await import("mysql2/promise");
-    const url = new URL(await startMariaDb());
-    const database = `kernia_events_${randomUUID().replaceAll("-", "")}`;
-    const query = async (statement: string) => {
-      const connection = await createConnection(url.href);
-      await connection.query(statement);
-      await connection.end();
-    };
-    await query(`create database ${database}`);
-    defer(() => query(`drop database ${database}`));
-    return new URL(database, url).href;
-  },
-  async open(url, defer) {
-    const { createPool } = await import("mysql2");
-    const connect = () => {
-      const pool = createPool({ uri: url, connectionLimit: 10, timezone: "Z" });
-      pool.on("connection", (connection) => {
-        for (const setting of settings) connection.query(`set session ${setting}`);
-      });
-      const promisePool = pool.promise();
-      defer(() => promisePool.end());
-      return promisePool;
-    };
-    return databaseOf(connect);
-  },
-});
-
-export const mariaDbEngines: readonly Engine[] = [
-  mariaDb("REPEATABLE READ", "innodb_snapshot_isolation = off"),
-  mariaDb("REPEATABLE READ, snapshot isolation", "innodb_snapshot_isolation = on"),
-  mariaDb("READ COMMITTED", "transaction isolation level read committed"),
-];

@@ -9,8 +9,6 @@ type Rows = Record<string, Record<string, unknown>[]>;
 
 export const memory: Engine = {
   name: "memory adapter",
-  shared: false,
-  create: async () => "",
   async open() {
     const rows: Rows = {};
     return {

@@ -7,6 +7,18 @@ import { openPostgres } from "../../membership-changes/postgres";
 import { migrate, outsideOf } from "../../membership-changes/sql";
 import type { Engine } from "./engine";
 
+export const postgresEngines: readonly Engine[] = [
+  { name: "Kysely, PostgreSQL", open: (defer) => openPostgres(defer, {}) },
+  {
+    name: "Kysely, PostgreSQL, serial ids, one connection",
+    open: (defer) => openPostgres(defer, { connections: 1, serialIds: true }),
+  },
+  {
+    name: "Kysely, PostgreSQL, no transactions",
+    open: (defer) => openPostgres(defer, { withoutTransactions: true }),
+  },
+];
+
 type Adapt = (
   options: BetterAuthOptions,
   pool: pg.Pool,
@@ -14,22 +26,11 @@ type Adapt = (
   defer: Defer,
 ) => Promise<DatabaseOption>;
 
-const onPostgres = (adapter: string, transactions: boolean, open: Engine["open"]): Engine => ({
-  name: `${adapter}, PostgreSQL, ${transactions ? "transactions" : "no transactions"}`,
-  shared: true,
-  create: async (defer) => createDatabase(await startPostgres(defer), defer),
-  open,
-});
-
-export const postgresEngines: readonly Engine[] = [true, false].map((transactions) =>
-  onPostgres("Kysely", transactions, (databaseUrl, defer) =>
-    openPostgres(defer, { databaseUrl, withoutTransactions: !transactions }),
-  ),
-);
-
 /** PostgreSQL by way of another adapter, once it has the tables. */
-export const adaptedPostgres = (adapter: string, transactions: boolean, adapt: Adapt): Engine =>
-  onPostgres(adapter, transactions, async (url, defer) => {
+export const adaptedPostgres = (adapter: string, transactions: boolean, adapt: Adapt): Engine => ({
+  name: `${adapter}, PostgreSQL${transactions ? "" : ", no transactions"}`,
+  async open(defer) {
+    const url = await createDatabase(await startPostgres(defer), defer);
     const connect = () => {
       const pool = createPool(url, { max: 10 });
       defer(() => pool.end());
@@ -44,4 +45,5 @@ export const adaptedPostgres = (adapter: string, transactions: boolean, adapt: A
         return adapt(options, pool, url, defer);
       },
     };
-  });
+  },
+});

@@ -1,36 +1,25 @@
 import { join } from "node:path";
 import { createTemporaryFolder } from "../../fixtures/temporary-folder";
+import type { Defer } from "../../fixtures/deferred";
 import { databaseOf, encodeForSqlite } from "../../membership-changes/sql";
 import type { Engine } from "./engine";
 
-const sqlite = (name: string, shared: boolean): Engine => ({
-  name,
-  shared,
-  create: async (defer) => join(await createTemporaryFolder(defer), "database"),
-  async open(path, defer) {
-    const { default: Sqlite } = await import("better-sqlite3");
-    const connect = () => {
-      const database = new Sqlite(path);
-      defer(() => database.close());
-      if (shared) database.pragma("journal_mode = wal");
-      // Nothing here has to outlive a loss of power.
-      database.pragma("synchronous = off");
-      return database;
-    };
+export const sqlite: Engine = {
+  name: "Kysely, SQLite",
+  async open(defer) {
+    const connect = await createSqlite(defer);
     return databaseOf(connect, { encode: encodeForSqlite });
   },
-});
+};
 
-const d1: Engine = {
+export const d1: Engine = {
   name: "Kysely, Cloudflare D1",
-  shared: false,
-  create: async () => "database",
-  async open(id, defer) {
+  async open(defer) {
     const { Miniflare } = await import("miniflare");
     const worker = new Miniflare({
       modules: true,
       script: "export default { fetch: () => new Response() }",
-      d1Databases: { DB: id },
+      d1Databases: { DB: "database" },
     });
     defer(() => worker.dispose());
     const database = await worker.getD1Database("DB");
@@ -39,25 +28,15 @@ const d1: Engine = {
   },
 };
 
-const libsql: Engine = {
-  name: "Kysely, libsql",
-  shared: false,
-  create: async (defer) => join(await createTemporaryFolder(defer), "database"),
-  async open(path, defer) {
-    const { LibsqlDialect } = await import("@libsql/kysely-libsql");
-    const { createLibsqlClient } = await import("./libsql-client");
-    const connect = () => {
-      // Made for another version of the client, whose methods are these.
-      const dialect = new LibsqlDialect({ client: createLibsqlClient(path, defer) as never });
-      return { dialect, type: "sqlite", transaction: true } as never;
-    };
-    return databaseOf(connect, { encode: encodeForSqlite });
-  },
-};
-
-export const sqliteEngines: readonly Engine[] = [
-  sqlite("Kysely, SQLite", false),
-  sqlite("Kysely, SQLite in WAL mode, two processes", true),
-  d1,
-  libsql,
-];
+/** Returns a function that connects to a new database. */
+export async function createSqlite(defer: Defer) {
+  const { default: Sqlite } = await import("better-sqlite3");
+  const path = join(await createTemporaryFolder(defer), "database");
+  return () => {
+    const database = new Sqlite(path);
+    defer(() => database.close());
+    // Nothing here has to outlive a loss of power.
+    database.pragma("synchronous = off");
+    return database;
+  };
+}

@@ -1,0 +1,134 @@
+import { withDeferred, type Defer } from "../../fixtures/deferred";
+import { startPostgres } from "../../fixtures/postgres";
+import { bold, dim, green, heading, red } from "../../fixtures/print";
+import { standardEvents } from "../../examples/standard-events";
+import { membershipChanges } from "../../membership-changes/membership-changes";
+import { observe, Recorder } from "../../membership-changes/observe";
+import { startServer } from "../../membership-changes/server";
+import { measure } from "./cost";
+import { drizzleEngines } from "./drizzle";
+import type { Engine } from "./engine";
+import { mariaDb } from "./mariadb";
+import { memory } from "./memory";
+import { postgresEngines } from "./postgres";
+import { prismaEngines } from "./prisma";
+import { d1, sqlite } from "./sqlite";
+
+/**
+ * Makes each change on each database, once with `standardEvents()` and once without: the events have to
+ * be right, and all else as it is without. Arguments choose: `mariadb drizzle` are the databases with
+ * either in their name.
+ */
+const engines = [
+  ...postgresEngines,
+  ...drizzleEngines,
+  ...prismaEngines,
+  mariaDb,
+  sqlite,
+  d1,
+  memory,
+];
+const wanted = process.argv.slice(2).map((word) => word.toLowerCase());
+const chosen = engines.filter(
+  ({ name }) => wanted.length === 0 || wanted.some((word) => name.toLowerCase().includes(word)),
+);
+if (chosen.length === 0) {
+  console.error(
+    `No database has that name. There are:\n${engines.map(({ name }) => name).join("\n")}`,
+  );
+  process.exit(2);
+}
+
+interface Result {
+  readonly cells: readonly string[];
+  readonly isRight: boolean;
+}
+const header = ["database", "events right", "unchanged", "roles a second", "removals a second"];
+
+// Better Auth prints what a request failed with, which is compared here.
+console.error = () => {};
+const results = await withDeferred(async (defer) => {
+  // One server for all that need it.
+  process.env["DATABASE_URL"] = await startPostgres(defer);
+  const results: Result[] = [];
+  for (const engine of chosen) {
+    heading(engine.name);
+    results.push(await withDeferred((defer) => run(engine, defer)).catch(didNotRun(engine)));
+  }
+  return results;
+});
+printTable(results);
+process.exitCode = results.every(({ isRight }) => isRight) ? 0 : 1;
+
+async function run({ name, open }: Engine, defer: Defer): Promise<Result> {
+  const recorder = new Recorder();
+  const plugins = [standardEvents(), recorder.plugin()];
+  const server = await startServer(defer, await open(defer), { plugins });
+  recorder.server = server;
+  const without = await startServer(defer, await open(defer));
+
+  const possible = membershipChanges.filter(
+    ({ needsTransactions }) => server.database.transactions || !needsTransactions,
+  );
+  const comparable = possible.filter(({ concurrent }) => !concurrent);
+  let [right, unchanged] = [0, 0];
+  for (const change of possible) {
+    const { faults, behaviour } = await observe(change, server, recorder);
+    if (faults.length === 0) right++;
+    else report(change.name, faults);
+    if (!comparable.includes(change)) continue;
+    const { behaviour: expected } = await observe(change, without);
+    if (behaviour === expected) unchanged++;
+    else report(change.name, differences(expected, behaviour));
+  }
+  const left = membershipChanges.length - possible.length;
+  if (left > 0) console.log(dim(`  ${left} changes by SCIM not made: it needs transactions`));
+
+  const [rates, ratesWithout] = await measure([server, without]);
+  const cells = [
+    name,
+    `${right} of ${possible.length}`,
+    `${unchanged} of ${comparable.length}`,
+    share(rates.roles, ratesWithout.roles),
+    share(rates.removals, ratesWithout.removals),
+  ];
+  return { cells, isRight: right === possible.length && unchanged === comparable.length };
+}
+
+function share(rate: number, without: number): string {
+  return `${Math.round(rate)} of ${Math.round(without)} (${(rate / without).toFixed(2)})`;
+}
+
+function didNotRun({ name }: Engine) {
+  return (error: unknown): Result => {
+    console.log(red(`  did not run: ${String(error)}`));
+    return { cells: [name, "did not run"], isRight: false };
+  };
+}
+
+function report(name: string, lines: readonly string[]): void {
+  console.log(`  ${red(name)}`);
+  for (const line of lines) console.log(`    ${line}`);
+}
+
+/** The lines that one has and the other has not. */
+function differences(expected: string, actual: string): string[] {
+  const [one, other] = [expected.split("\n"), actual.split("\n")];
+  return [
+    ...one.filter((line) => !other.includes(line)).map((line) => `without: ${line.trim()}`),
+    ...other.filter((line) => !one.includes(line)).map((line) => `with:    ${line.trim()}`),
+  ];
+}
+
+function printTable(results: readonly Result[]): void {
+  const lines = [header, ...results.map(({ cells }) => cells)];
+  const widths = header.map((_, column) =>
+    Math.max(...lines.map((line) => line[column]?.length ?? 0)),
+  );
+  const format = (cells: readonly string[]) =>
+    cells.map((cell, column) => cell.padEnd(widths[column]!)).join("   ");
+  console.log(`\n${bold(format(header))}`);
+  for (const { cells, isRight } of results) {
+    console.log(isRight ? green(format(cells)) : red(`${format(cells)} ✗`));
+  }
+}
