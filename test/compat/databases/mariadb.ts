@@ -1,17 +1,14 @@
 import { randomUUID } from "node:crypto";
-import { ask } from "../../fixtures/guardian";
+import { startMariaDb } from "../../fixtures/mariadb";
 import { databaseOf } from "../../membership-changes/sql";
 import type { Engine } from "./engine";
 
 let server: Promise<string> | undefined;
 
-/**
- * The server at `MARIADB_URL`, else one for all that is started from what is installed; the guardian
- * removes it once this process is gone.
- */
-function startMariaDb(): Promise<string> {
+/** The server at `MARIADB_URL`, else one for all engines, which is removed when this process ends. */
+function findServer(): Promise<string> {
   const url = process.env["MARIADB_URL"];
-  server ??= url ? Promise.resolve(url) : ask("startMariaDb");
+  server ??= url ? Promise.resolve(url) : startMariaDb(() => {});
   return server;
 }
 
@@ -20,7 +17,7 @@ const mariaDb = (name: string, ...settings: string[]): Engine => ({
   shared: true,
   async create(defer) {
     const { createConnection } = await import("mysql2/promise");
-    const url = new URL(await startMariaDb());
+    const url = new URL(await findServer());
     const database = `kernia_events_${randomUUID().replaceAll("-", "")}`;
     const query = async (statement: string) => {
       const connection = await createConnection(url.href);
