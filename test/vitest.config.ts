@@ -39,6 +39,7 @@ export default defineConfig({
         test: {
           name: "package",
           include: ["package/**/*.test.ts"],
+          globalSetup: "package/installed.ts",
           testTimeout: 120_000,
           hookTimeout: 120_000,
         },
