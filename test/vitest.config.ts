@@ -1,25 +1,19 @@
+import { chmodSync } from "node:fs";
 import { createRequire } from "node:module";
-import { availableParallelism } from "node:os";
-import { defineConfig, type Plugin } from "vitest/config";
-import { ask } from "./fixtures/guardian.ts";
+import { defineConfig } from "vitest/config";
+import { createTemporaryFolder } from "./fixtures/temporary-folder.ts";
 
-const { resolve } = createRequire(import.meta.url);
-
-/** A vitest that is interrupted leaves the temporary folder of each project behind. */
-const plugins: Plugin[] = [
-  {
-    name: "removes-temporary-folder",
-    configureVitest: ({ project }) => ask("takeOver", project.tmpDir),
-  },
-];
+// A vitest that is interrupted leaves folders behind, and so do its workers: all are made in this one.
+const folder = await createTemporaryFolder(() => {});
+chmodSync(folder, 0o711);
+for (const name of ["TMPDIR", "TEMP", "TMP"]) process.env[name] = folder;
 
 export default defineConfig({
   test: {
     projects: [
       // Long enough for 100,000 handlers on a machine that is busy with other work.
-      { plugins, test: { name: "unit", include: ["unit/**/*.test.ts"], testTimeout: 60_000 } },
+      { test: { name: "unit", include: ["unit/**/*.test.ts"], testTimeout: 60_000 } },
       {
-        plugins,
         test: {
           name: "types",
           include: [],
@@ -28,13 +22,11 @@ export default defineConfig({
             only: true,
             include: ["types/**/*.test-d.ts"],
             tsconfig: "./tsconfig.json",
-            // By its path: the older compilers that the package is tested with are called tsc too.
-            checker: resolve("typescript/bin/tsc"),
+            checker: createRequire(import.meta.url).resolve("typescript/bin/tsc"),
           },
         },
       },
       {
-        plugins,
         test: {
           name: "examples",
           include: ["examples/**/*.test.ts", "fixtures/**/*.test.ts"],
@@ -44,12 +36,10 @@ export default defineConfig({
         },
       },
       {
-        plugins,
         test: {
           name: "package",
           include: ["package/**/*.test.ts"],
-          // Each of those that run together is a compiler, which takes a processor and up to a gigabyte.
-          maxConcurrency: availableParallelism(),
+          globalSetup: "package/installed.ts",
           testTimeout: 120_000,
           hookTimeout: 120_000,
         },

@@ -1,56 +1,70 @@
-import { execFile } from "node:child_process";
-import { writeFile } from "node:fs/promises";
+import { readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
-import type { Defer } from "../fixtures/deferred";
+import type { TestProject } from "vitest/node";
+import { Deferred, type Defer } from "../fixtures/deferred";
 import { npm } from "../fixtures/npm";
 import { createTemporaryFolder } from "../fixtures/temporary-folder";
 
-const run = promisify(execFile);
-const root = fileURLToPath(new URL("../..", import.meta.url));
+export const root = fileURLToPath(new URL("../..", import.meta.url));
+export const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
 
 export interface Installed {
-  /** The new folder whose `node_modules` hold the package and nothing else. */
+  /** The project of a user who installed the tarball. */
   readonly folder: string;
+  /** The package in its `node_modules`. */
+  readonly package: string;
   readonly tarball: string;
-  /** The files in the tarball. */
-  readonly files: string[];
+  readonly tarballBytes: number;
+  /** The paths of the files in the tarball. */
+  readonly files: readonly string[];
 }
 
-/** What `npm pack --json` says of a package. */
 interface Packed {
   readonly filename: string;
+  readonly size: number;
   readonly files: readonly { readonly path: string }[];
 }
 
-/** Packs the tarball and installs it in a new folder, as a user would. */
-export async function installPackedTarball(defer: Defer): Promise<Installed> {
-  const folder = await createTemporaryFolder(defer);
-
-  // `npm test` has just built it; building again would pull it from under the other tests.
-  const packed = await npm(
-    root,
-    "pack",
-    "--ignore-scripts",
-    "--json",
-    "--pack-destination",
-    folder,
-  );
-  // An array, or since npm 12 an object, of the one package.
-  const [{ filename, files }] = Object.values<Packed>(JSON.parse(packed)) as [Packed];
-  const tarball = join(folder, filename);
-  await writeFile(join(folder, "package.json"), "{}");
-  await npm(folder, "install", "--offline", "--no-audit", "--no-fund", tarball);
-  return { folder, tarball, files: files.map(({ path }) => path).sort() };
+declare module "vitest" {
+  interface ProvidedContext {
+    installed: Installed;
+  }
 }
 
-/** Runs a script on Node and returns what it prints; fails with what it printed if it fails. */
-export async function node(cwd: string, ...args: string[]): Promise<string> {
-  try {
-    return (await run(process.execPath, args, { cwd })).stdout;
-  } catch (error) {
-    const { stdout, stderr } = error as { stdout: string; stderr: string };
-    throw new Error(`node ${args.join(" ")} failed:\n${stdout}${stderr}`, { cause: error });
+/** One tarball, which is packed and installed once for all tests. */
+export default async function globalSetup(project: TestProject) {
+  const deferred = new Deferred();
+  project.provide("installed", await installTarball(deferred.defer));
+  return () => deferred.run();
+}
+
+/** Packs the tarball and installs it in a new folder, as a user would. */
+export async function installTarball(defer: Defer): Promise<Installed> {
+  const folder = await createTemporaryFolder(defer);
+  // `npm test` has just built it.
+  const pack = ["pack", "--ignore-scripts", "--json", "--pack-destination", folder];
+  // An array, or since npm 12 an object, of the one package.
+  const [packed] = Object.values<Packed>(JSON.parse(await npm(root, ...pack)));
+  const { filename, size, files } = packed!;
+  const tarball = join(folder, filename);
+  writeFileSync(join(folder, "package.json"), `{ "type": "module" }`);
+  await npm(folder, "install", "--offline", "--no-audit", "--no-fund", tarball);
+  linkNeighbours(folder);
+  return {
+    folder,
+    package: join(folder, "node_modules/@kernia/events"),
+    tarball,
+    tarballBytes: size,
+    files: files.map(({ path }) => path).sort(),
+  };
+}
+
+/** Links what this repository has installed into that project: the examples import some of it. */
+function linkNeighbours(folder: string): void {
+  const modules = join(root, "node_modules");
+  for (const name of readdirSync(modules).filter((name) => !/^(\.|@kernia$)/.test(name))) {
+    symlinkSync(join(modules, name), join(folder, "node_modules", name), "junction");
   }
 }
