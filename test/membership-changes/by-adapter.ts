@@ -31,7 +31,7 @@ const updates: MembershipChange[] = [
     adapter.update({ model, where: idIs(bob.memberId), update }),
   ),
   change("adapter.update by organization and user", ({ adapter, bob, organizationId }) => {
-    const where = [...inOrganization(organizationId), { field: "userId", value: bob.userId }];
+    const where = [{ field: "userId", value: bob.userId }, ...inOrganization(organizationId)];
     return adapter.update({ model, where, update });
   }),
   change("adapter.update of another field", ({ adapter, bob }) =>

@@ -84,7 +84,9 @@ export async function observe(
   const behaviour = normalize({
     answer,
     hooks: server.hooksRun,
-    members: expected.map(([event, payload]) => [event, "role" in payload && payload.role]),
+    members: expected
+      .map(([event, payload]) => `${event} ${"role" in payload ? payload.role : ""}`)
+      .sort(),
     rows: Object.entries(rowsAfter).map(([table, count]) => [table, count - rowsBefore[table]!]),
   });
   if (!recorder) return { faults: [], behaviour };
@@ -131,6 +133,7 @@ function normalize(value: unknown): string {
     1,
   );
   return text
+    .replaceAll(/"\d+"/g, '"<id>"')
     .replaceAll(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, "<id>")
     .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "<date>")
     .replaceAll(/127\.0\.0\.1:\d+/g, "<host>")
