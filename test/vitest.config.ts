@@ -1,14 +1,17 @@
 import { chmodSync } from "node:fs";
-import { createRequire } from "node:module";
-import { defineConfig } from "vitest/config";
+import { fileURLToPath } from "node:url";
+import { defineConfig, type ViteUserConfig } from "vitest/config";
 import { createTemporaryFolder } from "./fixtures/temporary-folder.ts";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
 
 // A vitest that is interrupted leaves folders behind, and so do its workers: all are made in this one.
 const folder = await createTemporaryFolder(() => {});
 chmodSync(folder, 0o711);
 for (const name of ["TMPDIR", "TEMP", "TMP"]) process.env[name] = folder;
 
-export default defineConfig({
+/** All tests, with the library as it was last built. */
+const all: ViteUserConfig = {
   test: {
     projects: [
       // Long enough for 100,000 handlers on a machine that is busy with other work.
@@ -22,7 +25,6 @@ export default defineConfig({
             only: true,
             include: ["types/**/*.test-d.ts"],
             tsconfig: "./tsconfig.json",
-            checker: createRequire(import.meta.url).resolve("typescript/bin/tsc"),
           },
         },
       },
@@ -46,4 +48,24 @@ export default defineConfig({
       },
     ],
   },
-});
+};
+
+/** The unit tests, with `src` as it was last saved. */
+const source: ViteUserConfig = {
+  root,
+  resolve: { alias: { "@kernia/events": `${root}/src/index.ts` } },
+  test: {
+    include: ["test/unit/**/*.test.ts"],
+    // It runs the last build, in a process of its own.
+    exclude: ["test/unit/overflowing.node.test.ts"],
+    testTimeout: 60_000,
+    coverage: {
+      provider: "v8",
+      include: ["src/**"],
+      reporter: "text",
+      thresholds: { 100: true },
+    },
+  },
+};
+
+export default defineConfig(({ mode }) => (mode === "source" ? source : all));

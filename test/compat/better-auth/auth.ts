@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import { betterAuth, type BetterAuthOptions } from "better-auth";
 import pg from "pg";
 
@@ -9,18 +8,19 @@ const url = "http://127.0.0.1";
 
 export interface TestUser {
   readonly email: string;
-  readonly userId: string;
+  readonly id: string;
   readonly cookie: string;
 }
 
-/** Better Auth on the database at `DATABASE_URL`, with its tables. */
+/** Better Auth with its tables, on the database whose URL is this program's argument. */
 export async function startAuth(options: BetterAuthOptions) {
-  const pool = new pg.Pool({ connectionString: process.env["DATABASE_URL"]! });
+  const pool = new pg.Pool({ connectionString: process.argv[2]! });
   const auth = betterAuth({
     baseURL: url,
     secret: "a secret for the tests on loopback, and for nothing else",
     database: pool,
     emailAndPassword: { enabled: true },
+    user: { deleteUser: { enabled: true } },
     rateLimit: { enabled: false },
     telemetry: { enabled: false },
     ...options,
@@ -31,15 +31,13 @@ export async function startAuth(options: BetterAuthOptions) {
   );
   await (await getMigrations(auth.options)).runMigrations();
 
-  async function request(path: string, body: object, cookie?: string): Promise<Response> {
-    const headers = new Headers({ "content-type": "application/json", origin: url });
-    headers.set("x-forwarded-for", "192.0.2.7");
-    if (cookie) headers.set("cookie", cookie);
+  async function request(path: string, body: object, cookie = ""): Promise<Response> {
+    const headers = { "content-type": "application/json", origin: url, cookie };
+    const init = { method: "POST", body: JSON.stringify(body) };
     const response = await auth.handler(
       new Request(`${url}/api/auth${path}`, {
-        method: "POST",
-        headers,
-        body: JSON.stringify(body),
+        ...init,
+        headers: { ...headers, "x-forwarded-for": "192.0.2.7" },
       }),
     );
     if (response.ok) return response;
@@ -56,11 +54,11 @@ export async function startAuth(options: BetterAuthOptions) {
     },
 
     async signUp(name: string): Promise<TestUser> {
-      const email = `${name}-${randomUUID()}@example.com`;
+      const email = `${name}@example.com`;
       const response = await request("/sign-up/email", { name, email, password });
-      const cookie = response.headers.getSetCookie().map((cookie) => cookie.split(";")[0]);
+      const cookies = response.headers.getSetCookie().map((cookie) => cookie.split(";")[0]);
       const { user } = (await response.json()) as { user: { id: string } };
-      return { email, userId: user.id, cookie: cookie.join("; ") };
+      return { email, id: user.id, cookie: cookies.join("; ") };
     },
   };
 }

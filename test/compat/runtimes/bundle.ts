@@ -5,9 +5,8 @@ import { build } from "esbuild";
 const folder = fileURLToPath(new URL(".", import.meta.url));
 
 /**
- * One script that runs the unit tests and does with their report what `deliver` says: JavaScript in
- * which `run` is a function that returns a promise of the report. Tests of a `.node.test.ts` are left
- * out, and in a browser those of a `.server.test.ts` too.
+ * One script of the unit tests: `files`, which `deliver` runs with what run-tests.ts exports. Tests of a
+ * `.node.test.ts` are left out, and in a browser those of a `.server.test.ts` too.
  */
 export async function bundleUnitTests(kind: "server" | "browser", deliver: string) {
   const leftOut = kind === "server" ? /\.node\.test\.ts$/ : /\.(node|server)\.test\.ts$/;
@@ -15,16 +14,13 @@ export async function bundleUnitTests(kind: "server" | "browser", deliver: strin
     (file) => file.endsWith(".test.ts") && !leftOut.test(file),
   );
   const imports = files.map((file) => `"${file}": () => import("../../unit/${file}")`);
+  const contents = `
+    import { runTests, runWatchingRejections } from "./run-tests";
+    const files = { ${imports.join(",\n")} };
+    ${deliver}`;
 
   const { outputFiles } = await build({
-    stdin: {
-      contents: `
-        import { reportRejections } from "./report-rejections";
-        import { runTests } from "./run-tests";
-        const run = () => runTests({ ${imports.join(",\n")} });
-        ${deliver}`,
-      resolveDir: folder,
-    },
+    stdin: { contents, resolveDir: folder },
     bundle: true,
     format: "esm",
     target: "es2022",

@@ -7,39 +7,54 @@ export interface Report {
   readonly failures: readonly string[];
 }
 
-/** Runs test files, given as their names and what imports them, in whatever runtime this is. */
-export async function runTests(files: Record<string, () => Promise<unknown>>): Promise<Report> {
-  const runner: VitestRunner = {
-    config: {
-      root: "",
-      name: undefined,
-      setupFiles: [],
-      passWithNoTests: false,
-      testNamePattern: undefined,
-      allowOnly: false,
-      sequence: { seed: 0, hooks: "stack", setupFiles: "list" },
-      chaiConfig: undefined,
-      maxConcurrency: 1,
-      testTimeout: 60_000,
-      hookTimeout: 60_000,
-      retry: 0,
-      includeTaskLocation: false,
-      tags: [],
-      tagsFilter: undefined,
-      strictTags: false,
-    },
-    importFile: (file) => files[file]!(),
-  };
+/** Test files by their names, and how to import each. */
+export type Files = Record<string, () => Promise<unknown>>;
+
+/** Runs test files in whatever runtime this is. */
+export async function runTests(files: Files): Promise<Report> {
+  const config = {
+    root: "",
+    setupFiles: [],
+    sequence: { seed: 0, hooks: "stack", setupFiles: "list" },
+    maxConcurrency: 1,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    retry: 0,
+    tags: [],
+    // The runner reads nothing else of vitest's configuration.
+  } as unknown as VitestRunner["config"];
+  const runner: VitestRunner = { config, importFile: (file) => files[file]!() };
   const started = await startTests(Object.keys(files), runner);
 
-  const failures: string[] = [];
-  let passed = 0;
-  for (const { name, result } of started) {
-    for (const error of result?.errors ?? []) failures.push(`${name}: ${error.message}`);
+  const failures = started.flatMap(({ name, result }) =>
+    (result?.errors ?? []).map(({ message }) => `${name}: ${message}`),
+  );
+  const tests = getTests(started);
+  const failed = tests.filter(({ result }) => result?.state !== "pass");
+  for (const { fullName, result } of failed) {
+    failures.push(`${fullName}: ${result?.errors?.[0]?.message ?? "did not run"}`);
   }
-  for (const test of getTests(started)) {
-    if (test.result?.state === "pass") passed++;
-    else failures.push(`${test.fullName}: ${test.result?.errors?.[0]?.message ?? "did not run"}`);
-  }
-  return { passed, failures };
+  return { passed: tests.length - failed.length, failures };
+}
+
+/** The same where a runtime does not end because of a rejection that nobody handled. */
+export async function runWatchingRejections(files: Files): Promise<Report> {
+  const unhandled = new Map<Promise<unknown>, unknown>();
+  const ourOwn = "the last of them";
+  const allReported = new Promise<void>((resolve) => {
+    addEventListener("unhandledrejection", (event) => {
+      event.preventDefault();
+      if (event.reason === ourOwn) resolve();
+      else unhandled.set(event.promise, event.reason);
+    });
+  });
+  // workerd reports also what is handled a microtask later, and then takes it back.
+  addEventListener("rejectionhandled", ({ promise }) => unhandled.delete(promise));
+
+  const { passed, failures } = await runTests(files);
+  // They are reported in order, and some time later.
+  void Promise.reject(ourOwn);
+  await allReported;
+  const rejections = [...unhandled.values()].map((reason) => `unhandled rejection: ${reason}`);
+  return { passed, failures: [...failures, ...rejections] };
 }
