@@ -1,5 +1,5 @@
 // @kernia/events 0.1.0: copied from its test/examples/standard-events.ts
-// Needs Better Auth 1.4 to 1.7.
+// Needs Better Auth 1.3.34 or newer with Kysely, and 1.7 with Drizzle or Prisma.
 
 import { getBus, type EventPayload, type Events } from "@kernia/events";
 import type { BetterAuthPlugin } from "better-auth";
