@@ -39,7 +39,8 @@ export function standardEvents(): { id: "standard-events"; init: BetterAuthPlugi
             const last = emitted.get(change.row);
             // Of two requests that make the same change at the same time, both see a difference.
             if (last?.state === change.state) continue;
-            for (const each of operations) each.set(change.row, change);
+            // Not without limit: where a handler hangs, its operation never ends.
+            for (const each of operations) if (each.size < 50_000) each.set(change.row, change);
             // The role may have been set after it was read.
             const role = last?.event === "organization.member.updated" && last.payload.role;
             const isRemoval = change.event === "organization.member.removed";
