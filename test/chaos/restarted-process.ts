@@ -8,7 +8,7 @@ export async function startRestartedProcess(module: URL, options: ChildOptions<M
   const start = (PORT: string) =>
     startChild<Message>(module, { ...options, env: { ...options.env, PORT } });
   let child: Awaited<ReturnType<typeof start>> | undefined = await start("0");
-  let stopped = false;
+  const stopping = new AbortController();
   const { url = "" } = child.ready;
   void keepRunning();
 
@@ -19,16 +19,17 @@ export async function startRestartedProcess(module: URL, options: ChildOptions<M
       await child.kill();
     },
     /** From now on, it is not started again. */
-    stop: () => void (stopped = true),
+    stop: () => stopping.abort(),
   };
 
   async function keepRunning(): Promise<void> {
-    while (!stopped) {
+    while (!stopping.signal.aborted) {
       await child?.exited;
       child = undefined;
       await sleep(2_000 * Math.random(), undefined, { ref: false });
       // It does not start while PostgreSQL is away.
-      if (!stopped) child = await start(url && new URL(url).port).catch(() => undefined);
+      if (stopping.signal.aborted) return;
+      child = await start(url && new URL(url).port).catch(() => undefined);
     }
   }
 }

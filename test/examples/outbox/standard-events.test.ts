@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import pg from "pg";
+import type pg from "pg";
 import { beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { deferToEnd } from "../../fixtures/defer-to-end";
 import { createOutbox, createOutboxDatabase, openPool, takeEvents } from "../../fixtures/outbox";

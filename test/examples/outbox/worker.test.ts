@@ -140,7 +140,7 @@ describe("a queue", () => {
     await addMemberEvents(pool, 3);
     await until(() => expect(theirs).toEqual(users(3)));
     const query = "select keep_until - created_on as kept from pgboss.job where name = 'ours'";
-    expect((await pool.query(query)).rows).toMatchObject(Array(3).fill({ kept: { days: 365 } }));
+    expect((await pool.query(query)).rows[0].kept).toEqual({ days: 365 });
     expect(ours).toEqual([]);
 
     await start(recording("ours", ours));
@@ -349,7 +349,10 @@ describe("an operator", () => {
 
     const sourceOutput = { message: "Error: out of order" };
     const data = expect.objectContaining({ event: added, payload: expect.anything() });
-    expect(reasons).toEqual(Array(2).fill({ data, sourceOutput }));
+    expect(reasons).toEqual([
+      { data, sourceOutput },
+      { data, sourceOutput },
+    ]);
     await done();
     expect(ran.slice(4).sort()).toEqual([...new Set(ran.slice(0, 4))].sort());
     expect(await boss.findJobs("seat-sync.failed")).toEqual([]);
