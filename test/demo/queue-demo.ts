@@ -123,8 +123,7 @@ await runDemo(async (defer) => {
   console.log(`  seats at Stripe: ${seats()}, as before: no worker is running`);
 
   heading("A new worker finishes what was left");
-  console.log(dim("  It does Dave's job at once. Carol's belongs to a worker that might still be"));
-  console.log(dim("  alive, until its heartbeat has been missing for 10 seconds."));
+  console.log(dim("  It does Dave's job at once, Carol's after 10 seconds without a heartbeat."));
   await startWorker();
   await printSeatsOnceDone(before);
 

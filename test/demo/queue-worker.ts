@@ -19,46 +19,43 @@ export interface WorkerMessage {
 
 const { send } = connectToParent<WorkerMessage>();
 const database = new URL(process.env["DATABASE_URL"]!);
-const { auth } = createAuth({ databaseUrl: database.href, plugins: tables });
-const context = await auth.$context;
+const context = await createAuth({ databaseUrl: database.href, plugins: tables }).auth.$context;
 
-const syncSeats = createSeatSync(context, {
-  stripe: stripeClient(Number(process.env["STRIPE_PORT"])),
-  plans: [teamPlan],
-});
+const syncSeats = reporting(
+  "seat-sync",
+  createSeatSync(context, {
+    stripe: stripeClient(Number(process.env["STRIPE_PORT"])),
+    plans: [teamPlan],
+  }),
+);
+const audit = (event: (typeof auditedEvents)[number]) =>
+  reporting("audit-log", createAuditLog(context, event));
+const thank = ({ plan }: { plan: string }) =>
+  send({ kind: "thanks", text: `Thank you for the plan ${plan}.` });
 
 const queues: Queues = {
   "seat-sync": {
     "organization.member.added": syncSeats,
     "organization.member.removed": syncSeats,
   },
-  "audit-log": Object.fromEntries(
-    auditedEvents.map((event) => [event, createAuditLog(context, event)]),
-  ),
-  thanks: {
-    "billing.subscription.started": ({ plan }) =>
-      send({ kind: "thanks", text: `Thank you for the plan ${plan}.` }),
-  },
+  "audit-log": Object.fromEntries(auditedEvents.map((event) => [event, audit(event)])),
+  thanks: { "billing.subscription.started": reporting("thanks", thank) },
 };
-
-database.searchParams.set("query_timeout", "60000");
+database.searchParams.set("query_timeout", "30000");
 database.searchParams.set("keepAlive", "true");
-const worker = await startWorker({ databaseUrl: database.href, queues: reporting(queues) });
+const worker = await startWorker({ databaseUrl: database.href, queues });
 process.once("SIGTERM", worker.stop);
 send({ kind: "ready" });
 
-/** The same handlers, each of which sends to the parent when it starts and when it is done. */
-function reporting(queues: Queues): Queues {
-  const entries = Object.entries(queues).map(([queue, handlers]) => {
-    const reported = Object.entries(handlers).map(([event, handler]) => [
-      event,
-      async (payload: never, job: EventJob) => {
-        send({ kind: "starts", queue, event, payload });
-        await handler(payload, job);
-        send({ kind: "done", queue, event, payload });
-      },
-    ]);
-    return [queue, Object.fromEntries(reported)];
-  });
-  return Object.fromEntries(entries);
+/** The same handler, which sends to the parent when it starts and when it is done. */
+function reporting<Payload>(
+  queue: string,
+  handler: (payload: Payload, job: EventJob) => unknown,
+): (payload: Payload, job: EventJob) => Promise<void> {
+  return async (payload, job) => {
+    const { event } = job;
+    send({ kind: "starts", queue, event, payload });
+    await handler(payload, job);
+    send({ kind: "done", queue, event, payload });
+  };
 }
