@@ -1,12 +1,58 @@
-import { owedFor, type Told } from "./judge";
 import type { Transaction } from "../fixtures/decoded-changes";
-export const expectedOf = (t: readonly Transaction[]) => owedFor(t);
-export function compare(expected: readonly Told[], emitted: readonly (readonly [string, object])[]) {
-  const key = (event: string, payload: object) => event.replace("organization.member.","") + " " + JSON.stringify(Object.entries(payload).sort());
-  const count = (ks: string[]) => { const m = new Map<string, number>(); for (const k of ks) m.set(k, (m.get(k) ?? 0) + 1); return m; };
-  const e = count(expected.map(({event,payload}) => key(event,payload))), g = count(emitted.map(([a,b]) => key(a,b)));
-  const lost: string[] = [], doubled: string[] = [], wrong: string[] = [];
-  for (const [k,n] of e) for (let i = g.get(k) ?? 0; i < n; i++) lost.push(k);
-  for (const [k,n] of g) for (let i = e.get(k) ?? 0; i < n; i++) (e.has(k) ? doubled : wrong).push(k);
-  return { expected: expected.length, emitted: emitted.length, lost, doubled, false: wrong };
+import {
+  memberEvents,
+  sorted,
+  toMember,
+  userDeleted,
+  type StandardEvent,
+} from "../membership-changes/expected";
+
+export interface Comparison {
+  readonly expected: number;
+  readonly emitted: number;
+  /** Expected more often than emitted. */
+  readonly lost: number;
+  /** Emitted more often than expected. */
+  readonly doubled: number;
+  /** Emitted, and not expected at all. */
+  readonly false: number;
+}
+
+/** Returns the standard events of what was committed. */
+export function eventsOf(transactions: readonly Transaction[]): StandardEvent[] {
+  return transactions.flatMap(({ changes }) => {
+    const ofMembers = changes
+      .filter(({ table }) => table === "member")
+      .flatMap(({ old, new: row }) => memberEvents(old && toMember(old), row && toMember(row)));
+    // The last change of a user decides whether the user exists after the commit.
+    const users = new Map<string, boolean>();
+    for (const { table, old, new: row } of changes) {
+      if (table === "user") users.set(String((row ?? old)!["id"]), row !== undefined);
+    }
+    const deleted = [...users.keys()].filter((userId) => !users.get(userId));
+    return [...ofMembers, ...deleted.map(userDeleted)];
+  });
+}
+
+/** Compares events whatever their order. */
+export function compare(
+  expected: readonly StandardEvent[],
+  emitted: readonly StandardEvent[],
+): Comparison {
+  const [expectedTimes, emittedTimes] = [countTimes(expected), countTimes(emitted)];
+  const comparison = { lost: 0, doubled: 0, false: 0 };
+  for (const [event, times] of expectedTimes) {
+    comparison.lost += Math.max(0, times - (emittedTimes.get(event) ?? 0));
+  }
+  for (const [event, times] of emittedTimes) {
+    const tooOften = Math.max(0, times - (expectedTimes.get(event) ?? 0));
+    comparison[expectedTimes.has(event) ? "doubled" : "false"] += tooOften;
+  }
+  return { expected: expected.length, emitted: emitted.length, ...comparison };
+}
+
+function countTimes(events: readonly StandardEvent[]): Map<string, number> {
+  const times = new Map<string, number>();
+  for (const event of sorted(events)) times.set(event, (times.get(event) ?? 0) + 1);
+  return times;
 }

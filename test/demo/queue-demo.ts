@@ -8,19 +8,16 @@ import { StripeServer } from "../fixtures/stripe-server";
 import type { AuthServerMessage } from "./queue-auth-server";
 import type { WorkerMessage } from "./queue-worker";
 
-const guestsAtOnce = 8;
-const membersByStatement = 20;
-
 await runDemo(async (defer) => {
   const { databaseUrl, pool } = await createOutboxDatabase(defer);
   const stripe = await new StripeServer().start();
   defer(() => stripe.stop());
+  const environment = { DATABASE_URL: databaseUrl, STRIPE_PORT: String(stripe.port) };
 
   async function startAuthServer(port = "0") {
-    const server = await startChild<AuthServerMessage>(
-      new URL("queue-auth-server.ts", import.meta.url),
-      { env: { DATABASE_URL: databaseUrl, STRIPE_PORT: String(stripe.port), PORT: port }, defer },
-    );
+    const module = new URL("queue-auth-server.ts", import.meta.url);
+    const env = { ...environment, PORT: port };
+    const server = await startChild<AuthServerMessage>(module, { env, defer });
     console.log(`  the auth server is process ${bold(server.pid)}`);
     return server;
   }
@@ -28,13 +25,12 @@ await runDemo(async (defer) => {
   let quiet = false;
   async function startWorker() {
     const worker = await startChild<WorkerMessage>(new URL("queue-worker.ts", import.meta.url), {
-      env: { DATABASE_URL: databaseUrl, STRIPE_PORT: String(stripe.port) },
+      env: environment,
       defer,
-      hear({ kind, queue, event, text }, pid) {
-        if (text !== undefined) console.log(`    ${dim(`worker ${pid}`)} says: ${text}`);
-        if (queue === undefined || quiet) return;
-        const outcome = kind === "done" ? green(kind) : kind === "failed" ? red(kind) : kind;
-        console.log(`    ${dim(`worker ${pid}`)} ${queue}: ${event} ${outcome}`);
+      onMessage({ kind, queue, event, text }, pid) {
+        const name = dim(`worker ${pid}`);
+        if (text) console.log(`    ${name} says: ${text}`);
+        if (queue && !quiet) console.log(`    ${name} ${queue}: ${event} ${kind}`);
       },
     });
     console.log(`  the worker is process ${bold(worker.pid)}`);
@@ -43,8 +39,10 @@ await runDemo(async (defer) => {
 
   let subscriptionId = "";
   const seats = () => stripe.quantity(subscriptionId, seatPriceId);
-  const printSeats = (before: number | undefined) =>
+  async function printSeatsOnceDone(before: number | undefined): Promise<void> {
+    await untilAllDone(pool);
     console.log(`  seats at Stripe: ${before} → ${bold(seats())}`);
+  }
 
   heading("An auth server that publishes no standard event, a worker, and triggers");
   console.log(
@@ -71,54 +69,48 @@ await runDemo(async (defer) => {
   heading("Bob joins: the request answers, and the worker does the rest");
   let before = seats();
   await join("Bob");
-  await untilAllDone(pool);
-  printSeats(before);
+  await printSeatsOnceDone(before);
 
   heading("Twenty members are added by one SQL statement, past the auth server");
   before = seats();
   quiet = true;
-  await addMembers(membersByStatement);
+  await addMembers(20);
   await untilAllDone(pool);
   quiet = false;
-  console.log(dim(`    ${membersByStatement} × seat-sync, ${membersByStatement} × audit-log`));
-  printSeats(before);
+  console.log(dim("    20 × seat-sync, 20 × audit-log"));
+  await printSeatsOnceDone(before);
 
-  heading("A transaction adds five members and is rolled back: nobody hears of it");
+  heading("A transaction adds five members and is rolled back: no event is queued");
   before = seats();
   await addMembers(5, "rollback");
-  await untilAllDone(pool);
-  printSeats(before);
+  await printSeatsOnceDone(before);
 
   heading("The auth server is killed while eight people accept invitations");
   before = seats();
   const guests = await Promise.all(
-    Array.from({ length: guestsAtOnce }, async (_, index) => {
+    Array.from({ length: 8 }, async (_, index) => {
       const guest = await signUp(url, `Guest${index + 1}`);
       return { guest, invitationId: await invite(ada, organizationId, guest.email) };
     }),
   );
   quiet = true;
-  const answers = guests.map(({ guest, invitationId }) =>
-    accept(guest, invitationId).then(
-      ({ status }) => status === 200,
-      () => false,
-    ),
-  );
+  const answers = guests.map(({ guest, invitationId }) => accept(guest, invitationId));
   await Promise.race(answers);
   await server.kill();
-  const answered = (await Promise.all(answers)).filter(Boolean).length;
+  const settled = await Promise.allSettled(answers);
+  const answered = settled.filter(({ status }) => status === "fulfilled").length;
   console.log(`  ${yellow("SIGKILL")}: the auth server is gone, having answered ${answered} of 8`);
   await startAuthServer(new URL(url).port);
   await untilAllDone(pool);
   quiet = false;
   console.log(`  ${(await counts()).members! - before!} of them are members`);
-  printSeats(before);
+  await printSeatsOnceDone(before);
 
   heading("The worker is killed in the middle of a job, while Stripe does not answer");
   before = seats();
   stripe.fault = "hang";
   const carol = await join("Carol");
-  await worker.told(
+  await worker.untilMessage(
     ({ kind, queue, payload }) =>
       kind === "starts" &&
       queue === "seat-sync" &&
@@ -131,11 +123,9 @@ await runDemo(async (defer) => {
   console.log(`  seats at Stripe: ${seats()}, as before: no worker is running`);
 
   heading("A new worker finishes what was left");
-  console.log(dim("  It does Dave's job at once. Carol's belongs to a worker that might still be"));
-  console.log(dim("  alive, until it expires: after 5 seconds here, then after a second's delay."));
+  console.log(dim("  It does Dave's job at once, Carol's after 10 seconds without a heartbeat."));
   await startWorker();
-  await untilAllDone(pool);
-  printSeats(before);
+  await printSeatsOnceDone(before);
 
   const { members, inTheRow, added, auditRows, left } = await counts();
   heading("At the end");

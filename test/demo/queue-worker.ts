@@ -1,81 +1,61 @@
 import type { EventName } from "@kernia/events";
-import PgBoss from "pg-boss";
 import { auditedEvents, createAuditLog } from "../examples/audit-log";
 import { startWorker, type EventJob, type Queues } from "../examples/outbox/worker";
 import { createSeatSync } from "../examples/seat-sync";
 import { createAuth } from "../fixtures/auth-server";
-import { parentOf } from "../fixtures/child";
+import { connectToParent } from "../fixtures/child";
 import { tables } from "../fixtures/outbox";
 import { teamPlan } from "../fixtures/plans";
 import { stripeClient } from "../fixtures/stripe-server";
 
-/** What the worker tells the process that started it. */
+/** What the worker sends to the process that started it. */
 export interface WorkerMessage {
-  readonly kind: "ready" | "starts" | "done" | "failed" | "thanks";
+  readonly kind: "ready" | "starts" | "done" | "thanks";
   readonly queue?: string;
   readonly event?: EventName;
   readonly payload?: unknown;
   readonly text?: string;
 }
 
-const { tell } = parentOf<WorkerMessage>();
-const databaseUrl = process.env["DATABASE_URL"]!;
-const { auth } = createAuth({ databaseUrl, plugins: tables });
-const context = await auth.$context;
+const { send } = connectToParent<WorkerMessage>();
+const database = new URL(process.env["DATABASE_URL"]!);
+const context = await createAuth({ databaseUrl: database.href, plugins: tables }).auth.$context;
 
-const syncSeats = createSeatSync(context, {
-  stripe: stripeClient(Number(process.env["STRIPE_PORT"])),
-  plans: [teamPlan],
-});
+const syncSeats = reporting(
+  "seat-sync",
+  createSeatSync(context, {
+    stripe: stripeClient(Number(process.env["STRIPE_PORT"])),
+    plans: [teamPlan],
+  }),
+);
+const audit = (event: (typeof auditedEvents)[number]) =>
+  reporting("audit-log", createAuditLog(context, event));
+const thank = ({ plan }: { plan: string }) =>
+  send({ kind: "thanks", text: `Thank you for the plan ${plan}.` });
 
 const queues: Queues = {
   "seat-sync": {
     "organization.member.added": syncSeats,
     "organization.member.removed": syncSeats,
   },
-  "audit-log": Object.fromEntries(
-    auditedEvents.map((event) => [event, createAuditLog(context, event)]),
-  ),
-  thanks: {
-    "billing.subscription.started": ({ plan }) =>
-      tell({ kind: "thanks", text: `Thank you for the plan ${plan}.` }),
-  },
+  "audit-log": Object.fromEntries(auditedEvents.map((event) => [event, audit(event)])),
+  thanks: { "billing.subscription.started": reporting("thanks", thank) },
 };
+database.searchParams.set("query_timeout", "30000");
+database.searchParams.set("keepAlive", "true");
+const worker = await startWorker({ databaseUrl: database.href, queues });
+process.once("SIGTERM", worker.stop);
+send({ kind: "ready" });
 
-const boss = new PgBoss({
-  connectionString: databaseUrl,
-  schedule: false,
-  maintenanceIntervalSeconds: 1,
-});
-await boss.start();
-await startWorker({
-  databaseUrl,
-  boss,
-  queues: told(queues),
-  expireInSeconds: 5,
-  concurrency: Number(process.env["CONCURRENCY"] ?? 1),
-});
-tell({ kind: "ready" });
-
-/** The same handlers; the parent is told of what they do. */
-function told(queues: Queues): Queues {
-  const entries = Object.entries(queues).map(([queue, handlers]) => [
-    queue,
-    Object.fromEntries(
-      Object.entries(handlers).map(([event, handler]) => [
-        event,
-        async (payload: never, job: EventJob) => {
-          tell({ kind: "starts", queue, event, payload });
-          try {
-            await handler(payload, job);
-            tell({ kind: "done", queue, event, payload });
-          } catch (error) {
-            tell({ kind: "failed", queue, event, payload });
-            throw error;
-          }
-        },
-      ]),
-    ),
-  ]);
-  return Object.fromEntries(entries);
+/** The same handler, which sends to the parent when it starts and when it is done. */
+function reporting<Payload>(
+  queue: string,
+  handler: (payload: Payload, job: EventJob) => unknown,
+): (payload: Payload, job: EventJob) => Promise<void> {
+  return async (payload, job) => {
+    const { event } = job;
+    send({ kind: "starts", queue, event, payload });
+    await handler(payload, job);
+    send({ kind: "done", queue, event, payload });
+  };
 }

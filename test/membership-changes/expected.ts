@@ -102,7 +102,9 @@ export function deletedTooEarly(events: readonly StandardEvent[]): string | unde
 
 /** Brings events into an order in which they can be compared. */
 export function sorted(events: readonly StandardEvent[]): string[] {
-  return events.map((event) => JSON.stringify(event)).sort();
+  return events
+    .map(([event, payload]) => JSON.stringify([event, Object.entries(payload).sort()]))
+    .sort();
 }
 
 export function membershipOf({ organizationId, userId }: Omit<Member, "role">): string {

@@ -1,6 +1,6 @@
 import { EventBus } from "@kernia/events";
 import pg from "pg";
-import { beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { deferToEnd } from "../../fixtures/defer-to-end";
 import { createOutboxDatabase, takeEvents } from "../../fixtures/outbox";
 import { publish } from "./publish";
@@ -22,50 +22,39 @@ beforeAll(async () => {
   ({ pool } = await createOutboxDatabase(defer));
 });
 
-describe("with the client of a transaction", () => {
-  async function publishAnd(end: "commit" | "rollback") {
-    const client = await pool.connect();
-    await client.query("begin");
-    await publish(client, event, paid);
-    await client.query(end);
-    client.release();
-  }
-
-  test("an event comes with the commit", async () => {
-    await publishAnd("commit");
-    expect(await takeEvents(pool)).toEqual([[event, paid]]);
-  });
-
-  test("an event goes with the rollback", async () => {
-    await publishAnd("rollback");
-    expect(await takeEvents(pool)).toEqual([]);
-  });
+test.each([
+  ["commit", [[event, paid]]],
+  ["rollback", []],
+])("with the client of a transaction, an event comes with its %s or not", async (end, events) => {
+  const client = await pool.connect();
+  await client.query("begin");
+  await publish(client, event, paid);
+  await client.query(end);
+  client.release();
+  expect(await takeEvents(pool)).toEqual(events);
 });
 
-describe("from a handler, with a pool", () => {
-  test("what is emitted gets into the outbox", async () => {
-    const bus = new EventBus();
-    bus.on(event, (payload) => publish(pool, event, payload));
-    await bus.emit(event, paid);
-    expect(await takeEvents(pool)).toEqual([[event, paid]]);
-  });
-
-  test("a failure is logged with the name of the event, and the other handlers run", async () => {
-    const logged: unknown[][] = [];
-    const bus = new EventBus({ error: (...args) => logged.push(args) });
-    const ended = new pg.Pool();
-    await ended.end();
-    let others = 0;
-    bus.on(event, (payload) => publish(ended, event, payload));
-    bus.on(event, () => others++);
-    await bus.emit(event, paid);
-
-    expect(logged).toEqual([["Event handler failed:", event, expect.any(Error)]]);
-    expect(others).toBe(1);
-  });
+test("with a pool, what a handler publishes is in the outbox once it was emitted", async () => {
+  const bus = new EventBus();
+  bus.on(event, (payload) => publish(pool, event, payload));
+  await bus.emit(event, paid);
+  expect(await takeEvents(pool)).toEqual([[event, paid]]);
 });
 
-test("a payload that is a list arrives as it left", async () => {
+test("a failure is logged with the name of the event, and the other handlers run", async () => {
+  const logged: unknown[][] = [];
+  const bus = new EventBus({ error: (...args) => logged.push(args) });
+  const ended = new pg.Pool();
+  await ended.end();
+  let others = 0;
+  bus.on(event, (payload) => publish(ended, event, payload));
+  bus.on(event, () => others++);
+  await bus.emit(event, paid);
+  expect(logged).toEqual([["Event handler failed:", event, expect.any(Error)]]);
+  expect(others).toBe(1);
+});
+
+test("a payload that is a list arrives as a list", async () => {
   await publish(pool, "test.list", ["a", "b"]);
   expect(await takeEvents(pool)).toEqual([["test.list", ["a", "b"]]]);
 });

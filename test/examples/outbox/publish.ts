@@ -1,3 +1,4 @@
+// @kernia/events 0.1.0: copied from its test/examples/outbox/publish.ts
 // Needs no Better Auth. Needs type-fest 5, and the table of standard-events.sql.
 
 import type { EventPayload, Events } from "@kernia/events";
@@ -19,8 +20,8 @@ export interface Queryable {
 }
 
 /**
- * Adds an event of your own to the outbox: with the client of a transaction, if and when that
- * commits; with a pool, at once.
+ * Adds an event of your own to the outbox: with the client of a transaction, when that commits; with a
+ * pool, at once.
  */
 export async function publish<Name extends PublishableEvent>(
   db: Queryable,

@@ -1,17 +1,18 @@
+// @kernia/events 0.1.0: copied from its test/examples/outbox/webhook.ts
 // Needs no Better Auth, but Node 20 or newer, and the npm package `standardwebhooks`, version 1.
 
 import { Webhook } from "standardwebhooks";
 
 export interface WebhookOptions {
-  /** Where to post to, by http or https. */
+  /** The http or https URL to post to. */
   url: string;
-  /** As `whsec_` and 24 to 64 bytes in base64. While one is being exchanged, the old and the new. */
+  /** Each as `whsec_` and 24 to 64 bytes in base64. While one is being replaced, the old and the new. */
   secrets: readonly string[];
-  /** Is called when the answer is 410: nothing more is wanted there. By default it is logged. */
+  /** Is called when the answer is 410 (Gone), which ends the job. By default it is logged. */
   onGone?: (job: WebhookJob) => unknown;
 }
 
-/** What is known of an event beside its payload. */
+/** What the worker passes to a handler beside the payload. */
 export interface WebhookJob {
   readonly id: string;
   readonly event: string;
@@ -23,11 +24,11 @@ const timeoutMilliseconds = 15_000;
 /**
  * Returns a handler that posts its events to a URL, as https://www.standardwebhooks.com says. Give each
  * URL a queue of its own, so that one that is down holds up no other. A retry has the same
- * `webhook-id`, by which the receiver knows what it has seen.
+ * `webhook-id`, by which the receiver recognizes it.
  *
- * Every answer but 2xx and 410 is a failure, redirects too, and so is none within 15 seconds.
+ * Every answer except 2xx and 410 is a failure, redirects too, and so is no answer within 15 seconds.
  *
- * It does not check whose URL it is. One that users may enter can lead to your own network: allow
+ * It does not check where the URL leads. A URL that users enter can lead into your own network: allow
  * only public addresses, best in a proxy, for a name may resolve differently the next time.
  *
  * @throws TypeError if the URL or a secret cannot be used.
@@ -55,11 +56,11 @@ export function createWebhook({ url, secrets, onGone }: WebhookOptions) {
     }).catch((cause: unknown) => {
       throw new Error(`The webhook at ${origin} did not answer`, { cause });
     });
-    // Nothing in it matters, and it may never end.
+    // The body does not matter, and may never end.
     response.body?.cancel().catch(() => {});
     if (response.status === 410) {
       if (onGone) await onGone(job);
-      else console.error(`The webhook at ${origin} is gone, and was not told of ${type} ${id}`);
+      else console.error(`The webhook at ${origin} is gone and did not receive ${type} ${id}`);
     } else if (!response.ok) {
       throw new Error(`The webhook at ${origin} answered ${response.status}`);
     }

@@ -1,217 +1,349 @@
-import { setTimeout as sleep } from "node:timers/promises";
+import type { EventName } from "@kernia/events";
 import type pg from "pg";
-import { beforeAll, describe, expect, test, vi } from "vitest";
-import { startChild } from "../../fixtures/child";
-import type { Defer } from "../../fixtures/deferred";
+import { PgBoss, type QueueOptions } from "pg-boss";
+import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { deferToEnd } from "../../fixtures/defer-to-end";
-import { createOutboxDatabase, takeEvents, untilAllDone } from "../../fixtures/outbox";
+import { Deferred } from "../../fixtures/deferred";
 import {
-  accept,
-  createOrganization,
-  invite,
-  must,
-  signUp,
-  type TestUser,
-} from "../../fixtures/users";
-import { seatPriceId } from "../../fixtures/plans";
-import { StripeServer } from "../../fixtures/stripe-server";
-import type { AuthServerMessage } from "../../demo/queue-auth-server";
-import type { WorkerMessage } from "../../demo/queue-worker";
+  addMemberEvents,
+  createOutboxDatabase,
+  createQuickQueue,
+  memberEvent,
+  untilAllDone,
+} from "../../fixtures/outbox";
+import { startWorker, type EventJob, type Queues, type WorkerOptions } from "./worker";
 
 const defer = deferToEnd();
-/** What takes ten seconds may take more than a minute where other tests run beside it. */
-const busyMachine = 180_000;
+const added = "organization.member.added";
+const deleted = "user.deleted";
+const handlerFailed = "Event handler failed:";
 
-/** At the URL where it was, if it was anywhere. */
-function startAuthServer(databaseUrl: string, defer: Defer, url = "http://localhost:0", env = {}) {
-  const module = new URL("../../demo/queue-auth-server.ts", import.meta.url);
-  return startChild<AuthServerMessage>(module, {
-    env: { DATABASE_URL: databaseUrl, PORT: new URL(url).port, ...env },
-    defer,
-  });
-}
+let databaseUrl: string;
+let pool: pg.Pool;
+/** Not the worker's: creates queues beforehand, and does what an operator does. */
+let boss: PgBoss;
+let afterTest: Deferred;
 
-describe("an auth server that is killed", () => {
-  let databaseUrl: string;
-  let pool: pg.Pool;
-  let url: string;
-  let server: Awaited<ReturnType<typeof startAuthServer>>;
-  let ada: TestUser;
-  let organizationId: string;
-  let people: TestUser[];
-
-  beforeAll(async () => {
-    ({ databaseUrl, pool } = await createOutboxDatabase(defer));
-    server = await startAuthServer(databaseUrl, defer);
-    ({ url } = server.ready);
-    ada = await signUp(url, "Ada");
-    organizationId = await createOrganization(ada, "Lovelace");
-    people = await Promise.all(
-      Array.from({ length: 8 }, (_, index) => signUp(url, `Guest${index}`)),
-    );
-    await takeEvents(pool);
-  });
-
-  test("between the change and where a plugin would publish loses no event", async () => {
-    const [bob] = people as [TestUser];
-    const invitationId = await invite(ada, organizationId, bob.email);
-    await server.kill();
-    server = await startAuthServer(databaseUrl, defer, url, { DIES: "1" });
-    await expect(accept(bob, invitationId)).rejects.toThrow("fetch failed");
-    await server.exited;
-
-    const { userId } = bob;
-    expect(await takeEvents(pool)).toEqual([
-      ["organization.member.added", { organizationId, userId, role: "member", action: "added" }],
-    ]);
-    server = await startAuthServer(databaseUrl, defer, url);
-    must(await bob.client.post("/organization/leave", { organizationId }));
-    expect(await takeEvents(pool)).toHaveLength(1);
-  });
-
-  test(
-    "at random moments while eight people come and go loses none and adds none",
-    async () => {
-      const rounds = 6;
-      const isMember = async ({ userId }: TestUser) => {
-        const query = `select from member where "userId" = $1`;
-        return (await pool.query(query, [userId])).rowCount === 1;
-      };
-      async function comeAndGo(person: TestUser): Promise<never> {
-        for (let member = await isMember(person); ; member = !member, changes++) {
-          if (member) must(await person.client.post("/organization/leave", { organizationId }));
-          else must(await accept(person, await invite(ada, organizationId, person.email)));
-        }
-      }
-
-      let interrupted = 0;
-      let changes = 0;
-      for (let round = 0; round < rounds; round++) {
-        const comingAndGoing = people.map((person) => comeAndGo(person).catch(() => interrupted++));
-        const soFar = changes;
-        await vi.waitFor(() => expect(changes).toBeGreaterThan(soFar + 3), 30_000);
-        await sleep(200 * Math.random());
-        await server.kill();
-        await Promise.all(comingAndGoing);
-        // Nobody is invited twice, and who was to accept is gone.
-        await pool.query("delete from invitation");
-        server = await startAuthServer(databaseUrl, defer, url);
-      }
-
-      const events = (await takeEvents(pool)) as [string, { userId: string; action: string }][];
-      for (const person of people) {
-        const actions = events
-          .filter(([, { userId }]) => userId === person.userId)
-          .map(([, { action }]) => action);
-        expect(actions).toEqual(actions.map((_, index) => (index % 2 ? "removed" : "added")));
-        expect(await isMember(person)).toBe(actions.length % 2 === 1);
-      }
-      expect(interrupted).toBe(rounds * people.length);
-      expect(events.length).toBeGreaterThanOrEqual(changes);
-      console.log(`killed ${rounds} times: ${events.length} changes, each told once and in order`);
-    },
-    busyMachine,
-  );
+beforeAll(async () => {
+  ({ databaseUrl, pool } = await createOutboxDatabase(defer));
+  boss = new PgBoss({ connectionString: databaseUrl, schedule: false, supervise: false });
+  await boss.start();
+  defer(() => boss.stop());
 });
 
-describe("a worker in a process of its own", () => {
-  async function startOrganization({ people }: { people: number }) {
-    const { databaseUrl, pool } = await createOutboxDatabase(defer);
-    const stripe = await new StripeServer().start();
-    defer(() => stripe.stop());
-    stripe.addSubscription({
-      id: "sub_1",
-      status: "active",
-      items: [{ id: "si_seats", price: { id: seatPriceId }, quantity: 1 }],
-    });
-    await pool.query(`
-      insert into organization (id, name, slug, "createdAt") values ('org', 'o', 'o', now());
-      insert into subscription (id, plan, "referenceId", "stripeSubscriptionId", status, seats)
-      values ('sub', 'team', 'org', 'sub_1', 'active', 1);
-      insert into "user" (id, name, email, "emailVerified", "createdAt", "updatedAt")
-      select 'u' || n, n, n || '@example.com', false, now(), now()
-      from generate_series(1, ${people}) n`);
+beforeEach(async () => {
+  await pool.query("truncate event_outbox, pgboss.queue cascade");
+  afterTest = new Deferred();
+});
 
-    return {
-      pool,
-      stripe,
-      startWorker: (env = {}) =>
-        startChild<WorkerMessage>(new URL("../../demo/queue-worker.ts", import.meta.url), {
-          env: { DATABASE_URL: databaseUrl, STRIPE_PORT: String(stripe.port), ...env },
-          defer,
-        }),
-      addMembers: (from: number, to: number) =>
-        pool.query(
-          `insert into member (id, "organizationId", "userId", role, "createdAt")
-          select 'm' || n, 'org', 'u' || n, 'member', now()
-          from generate_series($1::int, $2::int) n`,
-          [from, to],
-        ),
-      async counts() {
-        const { rows } = await pool.query(`select
-          (select count(*)::int from member) as members,
-          (select seats from subscription) as seats,
-          (select count(*)::int from "auditLog") as "auditRows"`);
-        return { ...rows[0], quantity: stripe.quantity("sub_1", seatPriceId) };
-      },
-    };
-  }
+afterEach(() => afterTest.run());
 
-  test("loses nothing and doubles nothing when it is killed in the middle of a job", async () => {
-    const { pool, stripe, startWorker, addMembers, counts } = await startOrganization({
-      people: 3,
-    });
-    const worker = await startWorker();
-    stripe.fault = "hang";
-    await addMembers(1, 1);
-    await worker.told(({ kind, queue }) => kind === "starts" && queue === "seat-sync");
-    await worker.kill();
-    stripe.fault = undefined;
-    await addMembers(2, 3);
-    expect(await counts()).toMatchObject({ members: 3, quantity: 1, seats: 1 });
+/** Starts a worker, which is stopped after the test. */
+async function start(queues: Queues, options: Partial<WorkerOptions> = {}) {
+  const logged: unknown[][] = [];
+  const logger = { error: (...message: unknown[]) => void logged.push(message) };
+  const worker = await startWorker({ databaseUrl, queues, logger, ...options });
+  afterTest.defer(worker.stop);
+  return { ...worker, logged };
+}
 
-    await startWorker();
-    await untilAllDone(pool);
+const createQueue = (name: string, settings?: QueueOptions) =>
+  createQuickQueue(boss, name, settings);
 
-    expect(await counts()).toEqual({ members: 3, quantity: 3, seats: 3, auditRows: 3 });
+async function createQueueWithoutWorker(name: string): Promise<void> {
+  await createQueue(name);
+  await boss.subscribe(added, name);
+}
+
+async function publish(event: EventName, payload: unknown): Promise<void> {
+  const values = [event, JSON.stringify(payload)];
+  await pool.query("insert into event_outbox (event, payload) values ($1, $2)", values);
+}
+
+const publishDeletion = () => publish(deleted, { userId: "u", action: "deleted" });
+const users = (count: number) => Array.from({ length: count }, (_, index) => `user_${index + 1}`);
+const done = () => untilAllDone(pool);
+const until = (check: () => unknown) => vi.waitFor(check, { timeout: 20_000, interval: 20 });
+
+/** A queue that keeps the users of its events, in the order in which its handler receives them. */
+function recording(queue: string, received: string[]): Queues {
+  return { [queue]: { [added]: ({ userId }) => received.push(userId) } };
+}
+
+/** The users of all jobs that the queue was given, sorted by name. */
+async function usersOf(queue: string): Promise<string[]> {
+  const query = "select data->'payload'->>'userId' as user from pgboss.job where name = $1";
+  return (await pool.query(query, [queue])).rows.map(({ user }) => user).sort();
+}
+
+describe("each event becomes one job in each queue that is subscribed to it", () => {
+  test("in the order of the transaction that made the changes", async () => {
+    const [one, other]: [string[], string[]] = [[], []];
+    await start({ ...recording("one", one), ...recording("other", other) });
+    await addMemberEvents(pool, 30);
+    await done();
+    expect(one).toEqual(users(30));
+    expect(other).toEqual(users(30));
   });
 
-  test(
-    "ends with equal counts after one statement that adds 10,000 members",
-    async () => {
-      const people = 10_000;
-      const { pool, startWorker, addMembers, counts } = await startOrganization({ people });
-      const timed = async (run: () => Promise<unknown>) => {
-        const start = performance.now();
-        await run();
-        return performance.now() - start;
-      };
-      await pool.query("alter table member disable trigger event_outbox_member");
-      const without = await timed(() => addMembers(1, people));
-      await pool.query("delete from member");
-      await pool.query("alter table member enable trigger event_outbox_member");
-      await startWorker({ CONCURRENCY: "100" });
+  test("whichever worker moves it, when several start and run at the same time", async () => {
+    const queues = { ...recording("one", []), ...recording("other", []) };
+    await Promise.all(Array.from({ length: 3 }, () => start(queues, { concurrency: 50 })));
+    await start(recording("third", []), { concurrency: 50 });
+    await Promise.all(Array.from({ length: 3 }, () => addMemberEvents(pool, 250)));
+    await done();
+    const all = users(250).flatMap((user) => Array<string>(3).fill(user));
+    for (const queue of ["one", "other", "third"]) expect(await usersOf(queue)).toEqual(all.sort());
+  });
 
-      const start = performance.now();
-      const inserted = await timed(() => addMembers(1, people));
-      const outboxEmpty = timed(async () => {
-        const query = "select count(*)::int as count from event_outbox";
-        while ((await pool.query(query)).rows[0].count > 0) await sleep(50);
-      });
-      await untilAllDone(pool);
-      const seconds = (milliseconds: number) => `${(milliseconds / 1e3).toFixed(2)} s`;
-      console.log(
-        `10,000 members: inserted in ${seconds(without)} without triggers, ` +
-          `in ${seconds(inserted)} with; the outbox empty after ${seconds(await outboxEmpty)}, ` +
-          `two queues after ${seconds(performance.now() - start)}`,
-      );
-      expect(await counts()).toEqual({
-        members: people,
-        quantity: people,
-        seats: people,
-        auditRows: people,
-      });
-    },
-    busyMachine,
+  test("also if the connection breaks after events were taken and before the commit", async () => {
+    await createQueueWithoutWorker("one");
+    const { logged } = await start({});
+    const locking = await pool.connect();
+    await locking.query("begin; lock table pgboss.job in share mode");
+    await addMemberEvents(pool, 10);
+    await until(async () => {
+      const { rowCount } = await pool.query(`
+        select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'`);
+      expect(rowCount).toBe(1);
+    });
+    await until(() => expect(String(logged)).toMatch("The outbox relay failed and will retry:"));
+    await locking.query("rollback");
+    locking.release();
+    await until(async () => expect(await usersOf("one")).toEqual(users(10).sort()));
+    expect((await pool.query("select from event_outbox")).rowCount).toBe(0);
+  });
+
+  test("large ones in transactions of about ten megabytes", async () => {
+    await pool.query(
+      `insert into event_outbox (event, payload)
+      select $1, $2::jsonb || jsonb_build_object('text', repeat('x', 6000000))
+      from generate_series(1, 3)`,
+      [added, JSON.stringify(memberEvent("u"))],
+    );
+    await start({ one: { [added]: () => {} } });
+    await done();
+    const { rows } = await pool.query(
+      "select count(*)::int from pgboss.job group by created_on order by created_on",
+    );
+    expect(rows).toEqual([{ count: 2 }, { count: 1 }]);
+  });
+});
+
+describe("a queue", () => {
+  test("receives what happened while its worker was away, and other teams ran theirs", async () => {
+    const [ours, theirs]: [string[], string[]] = [[], []];
+    const away = await start(recording("ours", ours));
+    await away.stop();
+    await start(recording("theirs", theirs));
+    await addMemberEvents(pool, 3);
+    await until(() => expect(theirs).toEqual(users(3)));
+    const query = "select keep_until - created_on as kept from pgboss.job where name = 'ours'";
+    expect((await pool.query(query)).rows[0].kept).toEqual({ days: 365 });
+    expect(ours).toEqual([]);
+
+    await start(recording("ours", ours));
+    await done();
+    expect(ours).toEqual(users(3));
+  });
+
+  test("receives what the last version of its worker to start names; the rest is dropped", async () => {
+    const [older, theirs, handler] = [vi.fn(), vi.fn(), vi.fn()];
+    await start({ ours: { [added]: older, [deleted]: () => {} } }).then(({ stop }) => stop());
+    await start({ theirs: { [added]: theirs } });
+    const { logged } = await start({ ours: { [deleted]: handler } });
+    await addMemberEvents(pool, 1);
+    await publishDeletion();
+    await publish("test.unknown", {});
+    await done();
+    expect(older).not.toHaveBeenCalled();
+    expect(theirs).toHaveBeenCalledOnce();
+    expect(handler).toHaveBeenCalledOnce();
+    expect(logged).toEqual([]);
+  });
+
+  test("leaves a job whose event this version does not name to another", async () => {
+    await createQueue("one");
+    const older = await start({ one: { [added]: () => {} } });
+    await boss.subscribe(deleted, "one");
+    await publishDeletion();
+    const error = new Error("queue one has no handler for user.deleted here");
+    await until(() => expect(older.logged).toContainEqual([handlerFailed, deleted, error]));
+    await older.stop();
+
+    const handler = vi.fn();
+    await start({ one: { [deleted]: handler } });
+    await done();
+    expect(handler).toHaveBeenCalledOnce();
+  });
+
+  test("that exists keeps its settings", async () => {
+    await createQueue("one", { retryLimit: 7, expireInSeconds: 300 });
+    const before = await boss.getQueue("one");
+    await start({ one: { [added]: () => {} }, created: { [added]: () => {} } });
+    const { retryLimit, expireInSeconds, deadLetter, updatedOn } = before!;
+    const kept = { retryLimit, expireInSeconds, deadLetter, updatedOn, heartbeatSeconds: null };
+    expect(await boss.getQueue("one")).toMatchObject(kept);
+    expect(await boss.getQueue("created")).toMatchObject({
+      retryLimit: 20,
+      retryBackoff: true,
+      expireInSeconds: 65,
+      heartbeatSeconds: 10,
+      deadLetter: "created.failed",
+    });
+    expect(await boss.getQueue("created.failed")).toMatchObject({ retentionSeconds: 31_536_000 });
+  });
+
+  test("whose policy drops jobs is an error, and the worker leaves no connection behind", async () => {
+    await boss.createQueue("one", { policy: "short" });
+    const connections = async () => {
+      const query = "select from pg_stat_activity where datname = current_database()";
+      return (await pool.query(query)).rowCount;
+    };
+    const before = await connections();
+    await expect(start({ one: {} })).rejects.toThrow(
+      "queue one has the policy short, which would drop events",
+    );
+    await until(async () => expect(await connections()).toBeLessThanOrEqual(before!));
+  });
+});
+
+describe("a handler", () => {
+  test("receives the payload, the job's id, the event and the time of the change", async () => {
+    const payload = memberEvent("ü ☃ \u{1f600}");
+    const handler = vi.fn();
+    await publish(added, payload);
+    await pool.query("update event_outbox set created_at = '2025-01-02T03:04:05.678Z'");
+    await start({ one: { [added]: handler } });
+    await done();
+    const id = expect.stringMatching(/^[\da-f-]{36}$/);
+    const createdAt = new Date("2025-01-02T03:04:05.678Z");
+    expect(handler.mock.calls).toEqual([[payload, { id, event: added, createdAt }]]);
+  });
+
+  test("that fails is logged and retried with the same job, and no other is", async () => {
+    const failures = [new Error("not yet"), "a text", undefined];
+    const [jobs, others]: [EventJob[], string[]] = [[], []];
+    await Promise.all(["one", "other"].map((queue) => createQueue(queue)));
+    const { logged } = await start(
+      {
+        one: {
+          [added]({ userId }, job) {
+            if (userId !== "user_1") others.push(userId);
+            else if (jobs.push(job) <= failures.length) throw failures[jobs.length - 1];
+          },
+        },
+        ...recording("other", others),
+      },
+      { concurrency: 3 },
+    );
+    await addMemberEvents(pool, 3);
+    await done();
+    expect(jobs).toEqual(Array(4).fill(jobs[0]));
+    expect(others.sort()).toEqual(["user_1", "user_2", "user_2", "user_3", "user_3"]);
+    expect(logged).toEqual(failures.map((failure) => [handlerFailed, added, failure]));
+  });
+
+  test("that hangs is retried once its time is up, and holds up none that runs beside it", async () => {
+    const received: string[] = [];
+    await createQueue("one", { expireInSeconds: 6 });
+    const hangsOnce = ({ userId }: { userId: string }) => {
+      received.push(userId);
+      if (userId === "user_1" && received.length <= 3) return new Promise(() => {});
+    };
+    await addMemberEvents(pool, 3);
+    const { logged } = await start({ one: { [added]: hangsOnce } }, { concurrency: 3 });
+    await done();
+    expect(received.slice(0, 3).sort()).toEqual(users(3));
+    expect(received.slice(3)).toEqual(["user_1"]);
+    const error = new Error("the handler took longer than 1 seconds");
+    expect(logged).toEqual([[handlerFailed, added, error]]);
+  });
+
+  test("that fails is retried even if the logger fails too", async () => {
+    await createQueue("one");
+    const error = vi.fn().mockRejectedValueOnce(new Error("the log is full"));
+    error.mockImplementation(() => expect.unreachable("the log is still full"));
+    const handler = vi.fn().mockRejectedValueOnce(new Error("one")).mockRejectedValueOnce(2);
+    await start({ one: { [added]: handler } }, { logger: { error } });
+    await addMemberEvents(pool, 1);
+    await done();
+    expect(handler).toHaveBeenCalledTimes(3);
+    expect(error).toHaveBeenCalledTimes(2);
+  });
+
+  test("whose worker has died is called by another one", async () => {
+    await createQueue("one", { heartbeatSeconds: 10 });
+    const data = { id: "1", event: added, payload: {}, createdAt: new Date() };
+    await boss.send("one", data);
+    // As a worker does that dies then.
+    await boss.fetch("one");
+    const handler = vi.fn();
+    const worker = await start({ one: { [added]: handler } });
+    await pool.query("update pgboss.job set heartbeat_on = heartbeat_on - interval '10 seconds'");
+    await worker.boss.supervise();
+    await done();
+    expect(handler).toHaveBeenCalledOnce();
+    // What it does by itself, and how often.
+    const query = "select config from pgboss.instance order by started_on desc limit 1";
+    expect((await pool.query(query)).rows[0].config).toMatchObject({
+      supervise: true,
+      superviseIntervalSeconds: 5,
+      monitorIntervalSeconds: 5,
+    });
+  });
+});
+
+test("an operator sees what is waiting and what failed, and has it run again", async () => {
+  await createQueue("seat-sync", { retryLimit: 1 });
+  const ran: string[] = [];
+  const fails = (_: unknown, { id }: EventJob) => {
+    ran.push(id);
+    throw new Error("out of order");
+  };
+  const { stop } = await start({ "seat-sync": { [added]: fails } });
+  await addMemberEvents(pool, 2);
+  await until(async () => expect(await usersOf("seat-sync.failed")).toHaveLength(2));
+  await stop();
+  await addMemberEvents(pool, 3);
+  await pool.query("update event_outbox set created_at = created_at - interval '1 hour'");
+  await boss.supervise();
+
+  const { rows } = await pool.query(
+    "select count(*)::int, now() - min(created_at) as oldest from event_outbox",
   );
+  const queues = await boss.getQueues();
+  const failed = await boss.findJobs("seat-sync.failed");
+  await boss.redrive("seat-sync.failed", { ids: failed.map(({ id }) => id) });
+
+  expect(rows).toMatchObject([{ count: 3, oldest: { hours: 1 } }]);
+  const waiting = queues.map(({ name, queuedCount }) => `${name}: ${queuedCount}`);
+  expect(waiting).toEqual(["seat-sync: 0", "seat-sync.failed: 2"]);
+  const output = { message: "Error: out of order" };
+  expect(failed.map(({ sourceOutput }) => sourceOutput)).toEqual([output, output]);
+  const rerun: string[] = [];
+  await start({ "seat-sync": { [added]: (_, { id }) => rerun.push(id) } });
+  await done();
+  expect(rerun.filter((id) => ran.includes(id)).sort()).toEqual([...new Set(ran)].sort());
+  expect(ran).toHaveLength(4);
+});
+
+test("a worker that is stopped finishes its jobs, and leaves what is not its own running", async () => {
+  let finish = () => {};
+  const handler = vi.fn(() => new Promise<void>((resolve) => (finish = resolve)));
+  const stopped = vi.fn();
+  const { stop } = await start({ one: { [added]: handler } });
+  const others = await start({ other: { [added]: () => {} } });
+  await addMemberEvents(pool, 1);
+  await until(() => expect(handler).toHaveBeenCalledOnce());
+  const stopping = stop().then(stopped);
+  await addMemberEvents(pool, 1);
+  await until(async () => expect(await usersOf("other")).toHaveLength(2));
+  expect(stopped).not.toHaveBeenCalled();
+  finish();
+  await stopping;
+  const { rows } = await pool.query("select state from pgboss.job where name = 'one' order by 1");
+  expect(rows).toEqual([{ state: "created" }, { state: "completed" }]);
+  expect(others.logged).toEqual([]);
 });

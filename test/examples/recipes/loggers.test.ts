@@ -3,7 +3,6 @@ import { Writable } from "node:stream";
 import { EventBus, getBus } from "@kernia/events";
 import { betterAuth } from "better-auth";
 import { memoryAdapter } from "better-auth/adapters/memory";
-import PgBoss from "pg-boss";
 import pino from "pino";
 import { describe, expect, test } from "vitest";
 import winston from "winston";
@@ -90,14 +89,8 @@ describe.each(loggers)("$name", ({ create, messageOf, level, failure }) => {
     const written = new Lines();
     // There is no outbox in it, which no worker gets over.
     const { databaseUrl } = await createOutboxDatabase(defer, { outbox: false });
-    const boss = new PgBoss({ connectionString: databaseUrl, schedule: false });
-    await boss.start();
-    const worker = await startWorker({
-      databaseUrl,
-      boss,
-      queues: {},
-      logger: create(written.stream),
-    });
+    const logger = create(written.stream);
+    const worker = await startWorker({ databaseUrl, queues: {}, logger });
 
     const line = await written.until((line) => JSON.stringify(line).includes("event_outbox"));
     await worker.stop();

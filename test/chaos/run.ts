@@ -1,0 +1,3 @@
+// Both take --seconds and --seed.
+await import("./random-requests");
+await import("./kill-at-random");
