@@ -31,38 +31,6 @@ const organizations = 3;
 /** The share of events that may be wrong: two requests that change one row at the same moment. */
 const tolerated = 0.01;
 
-/**
- * Has 20 clients change 8 users and 3 organizations at random, by routes, and compares the events with
- * what PostgreSQL's log says was committed.
- */
-await runDemo(async (defer) => {
-  heading(`${values.seconds} seconds of requests at the same time, seed ${values.seed}`);
-  // Better Auth prints what a request failed with.
-  console.error = () => {};
-  const { url } = await startEmbeddedPostgres(defer);
-  const databaseUrl = await createDatabase(url, defer);
-  const recorder = new Recorder();
-  const plugins = [standardEvents(), recorder.plugin()];
-  const server = await startPostgresServer(defer, { databaseUrl, connections: clients, plugins });
-  recorder.server = server;
-  const world = new World(server.url, server.ada);
-  await world.create();
-  const { takeTransactions } = await startDecoding(server.outside);
-  recorder.clear();
-
-  const end = Date.now() + Number(values.seconds) * 1_000;
-  const work = async (client: number) => {
-    const random = createRandom(`${values.seed} ${client}`);
-    while (Date.now() < end) await world.request(random);
-  };
-  await Promise.all(Array.from({ length: clients }, (_, client) => work(client)));
-
-  const comparison = compare(eventsOf(await takeTransactions()), recorder.events);
-  const { expected, lost, doubled, false: wrong } = comparison;
-  table({ requests: world.requests, failed: world.failed, ...comparison });
-  return expected > 0 && lost + doubled + wrong <= expected * tolerated;
-});
-
 /** A user or an organization, of which another takes the place once it is deleted. */
 class Place<Occupant> {
   joins = 0;
@@ -190,3 +158,33 @@ type Request = keyof typeof weights;
 const weighted = Object.entries(weights).flatMap(([request, weight]) =>
   Array<Request>(weight).fill(request as Request),
 );
+
+/**
+ * Has 20 clients change 8 users and 3 organizations at random, by routes, and compares the events with
+ * what PostgreSQL's log says was committed.
+ */
+await runDemo(async (defer) => {
+  heading(`${values.seconds} seconds of requests at the same time, seed ${values.seed}`);
+  const { url } = await startEmbeddedPostgres(defer);
+  const databaseUrl = await createDatabase(url, defer);
+  const recorder = new Recorder();
+  const plugins = [standardEvents(), recorder.plugin()];
+  const server = await startPostgresServer(defer, { databaseUrl, connections: clients, plugins });
+  recorder.server = server;
+  const world = new World(server.url, server.ada);
+  await world.create();
+  const { takeTransactions } = await startDecoding(server.outside);
+  recorder.clear();
+
+  const end = Date.now() + Number(values.seconds) * 1_000;
+  const work = async (client: number) => {
+    const random = createRandom(`${values.seed} ${client}`);
+    while (Date.now() < end) await world.request(random);
+  };
+  await Promise.all(Array.from({ length: clients }, (_, client) => work(client)));
+
+  const comparison = compare(eventsOf(await takeTransactions()), recorder.events);
+  const { expected, lost, doubled, false: wrong } = comparison;
+  table({ requests: world.requests, failed: world.failed, ...comparison });
+  return expected > 0 && lost + doubled + wrong <= expected * tolerated;
+});
