@@ -2,7 +2,7 @@
 // Needs Better Auth 1.3.34 or newer with Kysely, and 1.7 with Drizzle or Prisma.
 
 import { getBus, type EventPayload, type Events } from "@kernia/events";
-import type { BetterAuthPlugin } from "better-auth";
+import type { AuthContext, BetterAuthPlugin } from "better-auth";
 
 /**
  * Emits the four standard events, whichever route, plugin or server-side call makes the change: all of
@@ -57,19 +57,19 @@ export function standardEvents(): { id: "standard-events"; init: BetterAuthPlugi
 }
 
 type Row = { id: string; organizationId: string; userId: string; role: string | null };
-type Where = { field: string; value: unknown; operator?: string }[];
-type Query = { model: string; where: Where; update?: Partial<Row>; set?: Partial<Row> };
+type Condition = { field: string; value: unknown; operator?: string };
+type Query = { model: string; where: Condition[]; update?: Partial<Row>; set?: Partial<Row> };
 type Write = (query: Query) => Promise<unknown>;
 interface Adapter extends Record<(typeof updates | typeof deletions)[number], Write> {
   create(query: { model: string; data: object }): Promise<Row>;
-  findMany(query: { model: string; where: Where; limit: number }): Promise<Row[]>;
+  findMany(query: Query & { limit: number }): Promise<Row[]>;
   transaction<Result>(run: (inner: Adapter) => Promise<Result>): Promise<Result>;
 }
 const updates = ["update", "updateMany", "incrementOne"] as const;
 const deletions = ["delete", "deleteMany", "consumeOne"] as const;
 const models = ["member", "user", "organization"] as const;
 type Model = (typeof models)[number];
-type Tables = { [model: string]: { modelName: string } };
+type Tables = AuthContext["tables"];
 /** An event, the row that it is about, and the state of that row by now. */
 type Change = {
   [Name in keyof Events]: { event: Name; payload: EventPayload<Name>; row: string; state: string };
@@ -80,6 +80,7 @@ type Emitting = <Result>(run: (changes: Change[]) => Promise<Result>) => Promise
 /** Replaces the methods of an adapter, or of its transaction, by methods that emit what they change. */
 function watch(adapter: Adapter, tables: Tables, emitting: Emitting, unwatched = adapter): Adapter {
   const original = { ...adapter };
+  const read = ({ model, where }: Query) => original.findMany({ model, where, limit: 1_000_000 });
 
   adapter.create = (query) =>
     emitting(async (changes) => {
@@ -102,13 +103,16 @@ function watch(adapter: Adapter, tables: Tables, emitting: Emitting, unwatched =
     };
   }
   adapter.transaction = (run) =>
-    emitting((changes) =>
-      original.transaction((inner) => {
+    emitting(async (changes) => {
+      let committed: Change[] = [];
+      const result = await original.transaction((inner) => {
         if (inner === unwatched) return run(adapter); // The database has none, or this is one.
-        changes.length = 0; // Some adapters run a transaction again that failed.
-        return run(watch({ ...inner }, tables, (operation) => operation(changes), inner));
-      }),
-    );
+        const own: Change[] = (committed = []); // Some adapters run a failed transaction again.
+        return run(watch({ ...inner }, tables, (operation) => operation(own), inner));
+      });
+      for (const change of committed) changes.push(change);
+      return result;
+    });
   return adapter;
 
   /** Runs a statement, and adds what it changed; without `update` it is a deletion. */
@@ -126,10 +130,9 @@ function watch(adapter: Adapter, tables: Tables, emitting: Emitting, unwatched =
         if (update && is) changes.push(...differences(was, is, isSet ? update.role : undefined));
         if (!update && !is) changes.push(member("removed", was));
       }
-      if (model === "user") {
-        const left = await reread("user", rows, []);
-        changes.push(...rows.filter(({ id }) => !left.has(id)).map(userDeleted));
-      }
+      if (model !== "user") return result;
+      const left = await reread("user", rows, []);
+      for (const { id } of rows) if (!left.has(id)) changes.push(userDeleted(`${id}`));
       return result;
     };
   }
@@ -153,10 +156,6 @@ function watch(adapter: Adapter, tables: Tables, emitting: Emitting, unwatched =
     return found;
   }
 
-  function read({ model, where }: Query): Promise<Row[]> {
-    return original.findMany({ model, where, limit: 1_000_000 });
-  }
-
   /** Plugins use the names of the models; an app might use those of its tables. */
   function modelOf({ model }: { model: string }): Model | undefined {
     return models.find((name) =>
@@ -176,15 +175,15 @@ function differences(was: Row, is: Row, role = is.role): Change[] {
 }
 
 function member(action: "added" | "removed" | "updated", row: Row): Change {
-  const { id, organizationId, userId } = row;
-  const role = row.role ?? "";
+  const { id, organizationId, userId, role: known } = row;
+  const role = known ?? "";
   const payload = { organizationId: `${organizationId}`, userId: `${userId}`, role, action };
   const state = action === "updated" ? `updated ${role}` : action;
   // The name and the payload have the same action, which the compiler cannot follow.
   return { event: `organization.member.${action}`, payload, row: `member ${id}`, state } as Change;
 }
 
-function userDeleted({ id }: Row): Change {
-  const payload = { userId: `${id}`, action: "deleted" } as const;
-  return { event: "user.deleted", payload, row: `user ${id}`, state: "deleted" };
+function userDeleted(userId: string): Change {
+  const payload = { userId, action: "deleted" } as const;
+  return { event: "user.deleted", payload, row: `user ${userId}`, state: "deleted" };
 }
