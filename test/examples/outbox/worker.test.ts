@@ -79,8 +79,8 @@ async function usersOf(queue: string): Promise<string[]> {
 describe("each event becomes one job in each queue that is subscribed to it", () => {
   test("in the order of the transaction that made the changes", async () => {
     const [one, other]: [string[], string[]] = [[], []];
-    await start({ ...recording("one", one), ...recording("other", other) });
     await addMemberEvents(pool, 30);
+    await start({ ...recording("one", one), ...recording("other", other) });
     await done();
     expect(one).toEqual(users(30));
     expect(other).toEqual(users(30));
@@ -232,6 +232,7 @@ describe("a handler", () => {
     const failures = [new Error("not yet"), "a text", undefined];
     const [jobs, others]: [EventJob[], string[]] = [[], []];
     await Promise.all(["one", "other"].map((queue) => createQueue(queue)));
+    await addMemberEvents(pool, 3);
     const { logged } = await start(
       {
         one: {
@@ -244,7 +245,6 @@ describe("a handler", () => {
       },
       { concurrency: 3 },
     );
-    await addMemberEvents(pool, 3);
     await done();
     expect(jobs).toEqual(Array(4).fill(jobs[0]));
     expect(others.sort()).toEqual(["user_1", "user_2", "user_2", "user_3", "user_3"]);
@@ -296,8 +296,8 @@ test("an operator sees what is waiting and what failed, and has it run again", a
     ran.push(id);
     throw new Error("out of order");
   };
-  const { stop } = await start({ "seat-sync": { [added]: fails } });
   await addMemberEvents(pool, 2);
+  const { stop } = await start({ "seat-sync": { [added]: fails } });
   await until(async () => expect(await usersOf("seat-sync.failed")).toHaveLength(2));
   await stop();
   await addMemberEvents(pool, 3);
