@@ -101,7 +101,7 @@ await runDemo(async (defer) => {
       // On a busy machine, it may take longer than this waits.
       [1, "PostgreSQL", () => postgres.stop().catch(() => sleep(1_000))],
       // PostgreSQL then ends all its other processes, and recovers from its log.
-      [1, "a process of PostgreSQL", async () => process.kill(await findConnection(), "SIGKILL")],
+      [1, "a process of PostgreSQL", crashPostgres],
     ];
     const choices = ways.flatMap(([share, ...way]) => Array<typeof way>(share).fill(way));
     while (!signal.aborted) {
@@ -113,6 +113,12 @@ await runDemo(async (defer) => {
         () => {},
       );
       await untilPostgresAnswers();
+    }
+
+    async function crashPostgres(): Promise<void> {
+      process.kill(await findConnection(), "SIGKILL");
+      // By then, it no longer answers, or answers again.
+      await sleep(1_000);
     }
 
     async function findConnection(): Promise<number> {

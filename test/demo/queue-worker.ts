@@ -30,8 +30,9 @@ const syncSeats = reporting(
 );
 const audit = (event: (typeof auditedEvents)[number]) =>
   reporting("audit-log", createAuditLog(context, event));
-const thank = ({ plan }: { plan: string }) =>
-  send({ kind: "thanks", text: `Thank you for the plan ${plan}.` });
+const thank = reporting("thanks", ({ plan }: { plan: string }) =>
+  send({ kind: "thanks", text: `Thank you for the plan ${plan}.` }),
+);
 
 const queues: Queues = {
   "seat-sync": {
@@ -39,7 +40,7 @@ const queues: Queues = {
     "organization.member.removed": syncSeats,
   },
   "audit-log": Object.fromEntries(auditedEvents.map((event) => [event, audit(event)])),
-  thanks: { "billing.subscription.started": reporting("thanks", thank) },
+  thanks: { "billing.subscription.started": thank },
 };
 database.searchParams.set("query_timeout", "30000");
 database.searchParams.set("keepAlive", "true");

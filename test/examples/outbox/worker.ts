@@ -71,8 +71,7 @@ const takeEvents = `
 const unsubscribe = "delete from pgboss.subscription where name = $1 and event <> all($2)";
 
 /**
- * Moves events from the outbox into the queues that are subscribed to them, and runs the jobs of
- * `queues`.
+ * Moves events from the outbox into the queues that are subscribed to them, and runs jobs of `queues`.
  *
  * Subscriptions are kept in the database, so any worker moves events to the queues of all. A queue
  * receives the events that are moved after its worker first started, also while that worker is away.
@@ -93,6 +92,7 @@ export async function startWorker({
 }: WorkerOptions): Promise<{ boss: PgBoss; stop(): Promise<void> }> {
   const boss = new PgBoss({ connectionString: databaseUrl, schedule: false, ...supervision });
   boss.on("error", (error) => log("pg-boss failed:", error));
+  const workers: string[] = [];
   try {
     await boss.start();
     for (const [queue, handlers] of Object.entries(queues)) {
@@ -131,10 +131,11 @@ export async function startWorker({
   async function work(queue: string): Promise<void> {
     const options = { batchSize, perJobResults: true, pollingIntervalSeconds } as const;
     const worker: string = await boss.work<JobData>(queue, options, (jobs) => {
-      // Has it fetch more as soon as these are done.
+      // It fetches more as soon as these are done.
       boss.notifyWorker(worker);
       return Promise.all(jobs.map((job) => run(queue, job)));
     });
+    workers.push(worker);
   }
 
   /** Runs one of the jobs that were fetched together, whatever becomes of the others. */
@@ -166,8 +167,8 @@ export async function startWorker({
       const moved = await moveEvents().catch((error: unknown) =>
         log("The outbox relay failed and will retry:", error),
       );
-      if (moved) continue;
-      await sleep(pollingIntervalSeconds * 1_000, undefined, { signal }).catch(() => {});
+      if (moved) for (const worker of workers) boss.notifyWorker(worker);
+      else await sleep(pollingIntervalSeconds * 1_000, undefined, { signal }).catch(() => {});
     }
   }
 
