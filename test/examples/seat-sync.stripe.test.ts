@@ -1,12 +1,11 @@
 import { stripe, type StripePlan } from "@better-auth/stripe";
-import { betterAuth, type BetterAuthPlugin } from "better-auth";
-import { memoryAdapter } from "better-auth/adapters/memory";
 import { organization } from "better-auth/plugins";
 import { beforeAll, describe, expect, test } from "vitest";
 import { pluginKey, startApp, type App } from "../fixtures/app";
 import { deferToEnd } from "../fixtures/defer-to-end";
 import { seatPriceId, supportPlan, teamPlan } from "../fixtures/plans";
 import { createSdkShop, createShop, createSubscriptions, startShop } from "../fixtures/shop";
+import { startUp } from "../fixtures/start-up";
 import { stripeClient, webhookSecret } from "../fixtures/stripe-server";
 import { accept, createOrganization, invite, join, must, signUp } from "../fixtures/users";
 import { seatSync } from "./seat-sync";
@@ -56,34 +55,20 @@ describe("at the start", () => {
       subscription: { enabled: true, plans },
     });
 
-  /** Returns the warnings, and the name that the table got. */
-  async function start(...plugins: BetterAuthPlugin[]) {
-    const warnings: string[] = [];
-    const { $context } = betterAuth({
-      baseURL: "http://localhost",
-      secret: "a secret for a test, and for nothing else",
-      database: memoryAdapter({}),
-      telemetry: { enabled: false },
-      logger: { log: (_, message) => warnings.push(message) },
-      plugins,
-    });
-    const { tables } = await $context;
-    return [tables["subscription"]!.modelName, ...warnings];
-  }
-
   test("nothing is logged where all is there, and the table has the names that stripe() gives it", async () => {
     const named = checkout({ subscription: { modelName: "abonnement" } });
 
-    expect(await start(organization(), standardEvents(), sync, named)).toEqual(["abonnement"]);
-    expect(await start(organization(), standardEvents(), checkout(), sync)).toEqual([
-      "subscription",
-    ]);
+    const first = await startUp(organization(), standardEvents(), sync, named);
+    const last = await startUp(organization(), standardEvents(), checkout(), sync);
+
+    expect(first.tables["subscription"]!.modelName).toBe("abonnement");
+    expect([...first.logged, ...last.logged]).toEqual([]);
   });
 
   test.each([{ modelName: "abonnement" }, { fields: { seats: "seat_count" } }])(
     "after stripe() with the names %j, it is an error that says why",
     async (subscription) => {
-      const started = start(organization(), standardEvents(), checkout({ subscription }), sync);
+      const started = startUp(organization(), standardEvents(), checkout({ subscription }), sync);
 
       await expect(started).rejects.toThrow(
         "seatSync() has to come before stripe(), whose names it would reset",
@@ -97,7 +82,7 @@ describe("at the start", () => {
     ["Seat sync is off: none of its plans has", [organization(), standardEvents(), withoutSeats]],
     ["Seat sync does not find the plugin standard-events", [organization(), sync]],
   ])("it is logged once: %s", async (warning, plugins) => {
-    expect(await start(...plugins)).toEqual(["subscription", expect.stringContaining(warning)]);
+    expect((await startUp(...plugins)).logged).toEqual([expect.stringContaining(warning)]);
   });
 });
 
@@ -108,19 +93,15 @@ describe("the blocks in the README", () => {
     const ada = await signUp(url, "Ada");
     const organizationId = await createOrganization(ada, "lovelace");
     const bob = await join(ada, organizationId, "Bob");
-    const session = await stripe.client().checkout.sessions.create({
-      mode: "subscription",
-      line_items: [{ price: seatPriceId, quantity: 1 }],
-      subscription_data: { metadata: { organizationId } },
-    });
-    const subscriptionId = stripe.pay(session.id);
-    const quantity = () => stripe.quantity(subscriptionId, seatPriceId);
+    const items = [{ id: "si_1", price: { id: seatPriceId }, quantity: 1 }];
+    stripe.addSubscription({ id: "sub_1", status: "active", items, metadata: { organizationId } });
+    const quantity = () => stripe.quantity("sub_1", seatPriceId);
 
-    await saveSubscription(await stripe.client().subscriptions.retrieve(subscriptionId));
+    await saveSubscription(await stripe.client().subscriptions.retrieve("sub_1"));
     expect(quantity()).toBe(2);
     must(await bob.client.post("/organization/leave", { organizationId }));
     expect(quantity()).toBe(1);
-    stripe.subscriptions.get(subscriptionId)!.items[0]!.quantity = 7;
+    stripe.subscriptions.get("sub_1")!.items[0]!.quantity = 7;
     await recountAllSeats();
     expect(quantity()).toBe(1);
     expect(logged).toEqual([]);
