@@ -203,9 +203,9 @@ describe("in a worker, which has no request,", () => {
 });
 
 test("it is logged once, at the start, that nothing seems to emit the standard events", async () => {
-  expect((await startUp(auditLog())).logged).toEqual([
+  expect((await startUp({ plugins: [auditLog()] })).logged).toEqual([
     "The audit log does not find the plugin standard-events, without which it stays empty. Add it, " +
       "unless something else emits the standard events.",
   ]);
-  expect((await startUp(auditLog(), standardEvents())).logged).toEqual([]);
+  expect((await startUp({ plugins: [auditLog(), standardEvents()] })).logged).toEqual([]);
 });

@@ -58,8 +58,8 @@ describe("at the start", () => {
   test("nothing is logged where all is there, and the table has the names that stripe() gives it", async () => {
     const named = checkout({ subscription: { modelName: "abonnement" } });
 
-    const first = await startUp(organization(), standardEvents(), sync, named);
-    const last = await startUp(organization(), standardEvents(), checkout(), sync);
+    const first = await startUp({ plugins: [organization(), standardEvents(), sync, named] });
+    const last = await startUp({ plugins: [organization(), standardEvents(), checkout(), sync] });
 
     expect(first.tables["subscription"]!.modelName).toBe("abonnement");
     expect([...first.logged, ...last.logged]).toEqual([]);
@@ -68,7 +68,9 @@ describe("at the start", () => {
   test.each([{ modelName: "abonnement" }, { fields: { seats: "seat_count" } }])(
     "after stripe() with the names %j, it is an error that says why",
     async (subscription) => {
-      const started = startUp(organization(), standardEvents(), checkout({ subscription }), sync);
+      const started = startUp({
+        plugins: [organization(), standardEvents(), checkout({ subscription }), sync],
+      });
 
       await expect(started).rejects.toThrow(
         "seatSync() has to come before stripe(), whose names it would reset",
@@ -82,7 +84,7 @@ describe("at the start", () => {
     ["Seat sync is off: none of its plans has", [organization(), standardEvents(), withoutSeats]],
     ["Seat sync does not find the plugin standard-events", [organization(), sync]],
   ])("it is logged once: %s", async (warning, plugins) => {
-    expect((await startUp(...plugins)).logged).toEqual([expect.stringContaining(warning)]);
+    expect((await startUp({ plugins })).logged).toEqual([expect.stringContaining(warning)]);
   });
 });
 

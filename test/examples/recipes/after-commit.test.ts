@@ -113,8 +113,7 @@ describe("in a transaction of one's own", () => {
 
   beforeEach(async () => {
     bus = new EventBus(logger);
-    await pool.query("drop table if exists plan");
-    await pool.query("create table plan (name text)");
+    await pool.query("drop table if exists plan; create table plan (name text)");
     await pool.query("insert into plan values ('free')");
     bus.on("plan.changed", () => pool.query("update plan set name = name || ', emitted'"));
   });
@@ -137,10 +136,8 @@ describe("in a transaction of one's own", () => {
   });
 
   test("nothing is emitted after a rollback, or when the commit fails", async () => {
-    await pool.query("create table parent (id int primary key)");
-    await pool.query(
-      "create table child (parent int references parent deferrable initially deferred)",
-    );
+    await pool.query(`create table parent (id int primary key);
+      create table child (parent int references parent deferrable initially deferred)`);
     const change = (statement: string) =>
       inTransaction(pool, bus, async (client, emitLater) => {
         await emitLater("plan.changed", {});

@@ -6,11 +6,10 @@ import {
 } from "@opentelemetry/sdk-trace-base";
 import { Writable } from "node:stream";
 import { EventBus, getBus, type UserEvent } from "@kernia/events";
-import { betterAuth } from "better-auth";
-import { memoryAdapter } from "better-auth/adapters/memory";
 import pino from "pino";
 import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import winston from "winston";
+import { startUp } from "../../fixtures/start-up";
 import { onUntilAborted } from "./abort-signal";
 import { onEveryEvent } from "./every-event";
 import { CollectedFailures } from "./failures";
@@ -168,14 +167,7 @@ describe.each([
   });
 
   test("logs the event, the error and its cause; levels are kept, and the lower ones left out", async () => {
-    const { $context } = betterAuth({
-      baseURL: "http://localhost",
-      secret: "a secret for a test, and for nothing else",
-      database: memoryAdapter({}),
-      telemetry: { enabled: false },
-      logger: create(stream),
-    });
-    const auth = await $context;
+    const auth = await startUp({ logger: create(stream) });
     const cause = new Error("a timeout");
     const error = new Error("Stripe is unavailable", { cause });
     getBus(auth).on("user.deleted", () => Promise.reject(error));
