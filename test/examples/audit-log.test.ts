@@ -42,7 +42,7 @@ beforeEach(async () => {
 /** The rows without their ids, in the order in which they were written. */
 async function auditRows() {
   const { rows } = await server.pool.query(`select * from "auditLog" order by "createdAt", event`);
-  return rows.map(({ id: _, payload, ...row }) => ({ ...row, payload: JSON.parse(payload) }));
+  return rows.map(({ id: _id, payload, ...row }) => ({ ...row, payload: JSON.parse(payload) }));
 }
 
 /** Ada's organization with Bob, who is an admin of it. */
