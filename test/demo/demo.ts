@@ -17,7 +17,7 @@ import { RequestLog, type Entry } from "./plugins/request-log";
 
 type Request = [by: TestUser, path: string, body: object];
 
-/** Names for ids, which nobody could tell apart. */
+/** Names by id: ids alone are hard to read. */
 const names = new Map<string, string>();
 const thanks: string[] = [];
 

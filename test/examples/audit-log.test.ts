@@ -147,7 +147,7 @@ describe("a row says what happened, who did it, from where, and by which route",
   });
 });
 
-test("the owner in whose name the server calls is the actor; in nobody's name there is none", async () => {
+test("a server-side call with a user's headers has that user as its actor; without headers it has none", async () => {
   const { organizationId, bob } = await organizationOfTwo();
   const { removeMember, addMember } = server.auth.api;
   const body = { organizationId, memberIdOrEmail: bob.email };
@@ -186,7 +186,7 @@ describe("in a worker, which has no request,", () => {
   const payload = { userId: "user_1", action: "deleted" } as const;
   const job = { id: "job_1", createdAt: new Date("2026-01-02T03:04:05.678Z") };
 
-  test("a job has one row with its time and nobody who did it, even if it runs twice at once", async () => {
+  test("a job has one row, with its time and no actor, even if it runs twice at the same time", async () => {
     const writeAuditRow = createAuditLog(server.context, "user.deleted");
     await writeAuditRow(payload, job);
     await Promise.all(Array.from({ length: 8 }, () => writeAuditRow(payload, job)));

@@ -15,12 +15,12 @@ declare global {
 /**
  * Keeps the seats of an organization's Stripe subscriptions equal to the number of its members, while
  * they are active or on trial. It recounts on each change of a member, and when the app emits
- * `billing.subscription.changed`. Once nobody is left who could cancel, the subscription is set to end
- * with the paid period, unless somebody joins before. It comes before `stripe()` of @better-auth/stripe.
+ * `billing.subscription.changed`. When the last member leaves, the subscription is set to end with the
+ * paid period; it goes on if a member joins before. Put it before `stripe()` of @better-auth/stripe.
  *
  * Not covered:
- * - After a failed call to Stripe, or when a server dies, seats stay wrong until the next change of a
- *   member or `billing.subscription.changed`: emit that on Stripe's webhooks, or every night.
+ * - After a failed call to Stripe, or when a server dies, seats stay wrong until a later change, at the
+ *   latest until `billing.subscription.changed`: emit that on Stripe's webhooks, or every night.
  * - The subscription of a user is left alone. One for seats whose `referenceId` is no longer the id of an
  *   organization or a user ends with the paid period, as that of a deleted organization.
  * - Ids that count up, where users subscribe too: user 5 and organization 5 share a `referenceId`.
