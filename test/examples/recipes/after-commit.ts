@@ -43,7 +43,7 @@ export async function inTransaction<Result>(
   try {
     await client.query("begin");
     result = await work(client, async (event, payload) => {
-      await bus.emit(event, payload);
+      emits.push(() => bus.emit(event, payload));
     });
     await client.query("commit");
   } catch (error) {
