@@ -28,9 +28,7 @@ async function requestExport(advanced: BetterAuthOptions["advanced"] = {}) {
   });
   const body = { name: "Ada", email: "ada@example.com", password: "correct horse" };
   const { headers, response } = await auth.api.signUpEmail({ body, returnHeaders: true });
-  const cookie = headers.getSetCookie().join("; ");
-  const request = { method: "POST", headers: { cookie } };
-
+  const request = { method: "POST", headers: { cookie: headers.getSetCookie().join("; ") } };
   const answer = await auth.handler(new Request("http://localhost/api/auth/export-me", request));
 
   return { answer, userId: response.user.id, exported, release, settled };
