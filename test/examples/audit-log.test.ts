@@ -1,355 +1,220 @@
-import { randomUUID } from "node:crypto";
-import { getMigrations } from "better-auth/db/migration";
+import { getBus } from "@kernia/events";
+import type { BetterAuthOptions, BetterAuthPlugin } from "better-auth";
+import { createAuthMiddleware } from "better-auth/api";
+import { admin, anonymous } from "better-auth/plugins";
 import { beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { startAuthServer } from "../fixtures/auth-server";
+import { Client } from "../fixtures/client";
 import { deferToEnd } from "../fixtures/defer-to-end";
-import { createOrganization, invite, must, password } from "../fixtures/users";
-import { startPathServer, type PathServer } from "../membership-changes/server";
+import { createDatabase, startPostgres } from "../fixtures/postgres";
+import { startUp } from "../fixtures/start-up";
+import { createOrganization, join, must, password, signUp } from "../fixtures/users";
 import { auditLog, createAuditLog } from "./audit-log";
 import { standardEvents } from "./standard-events";
 
 const defer = deferToEnd();
 
-/** What a browser behind a proxy sends. */
 const headers = { "user-agent": "Firefox on loopback", "x-forwarded-for": "192.0.2.7" };
-const origin = { jobId: null, ipAddress: "192.0.2.7", userAgent: "Firefox on loopback" };
 const nowhere = { actorId: null, ipAddress: null, userAgent: null, route: null };
+const added = "organization.member.added";
+const removed = "organization.member.removed";
 
-let server: PathServer;
+const signedIn = { userId: "signed in", action: "deleted" } as const;
+/** Emits an event when somebody signs in. */
+const emitter: BetterAuthPlugin = {
+  id: "emitter",
+  hooks: {
+    after: [
+      {
+        matcher: ({ path }) => path === "/sign-in/email",
+        handler: createAuthMiddleware(({ context }) =>
+          getBus(context).emit("user.deleted", signedIn),
+        ),
+      },
+    ],
+  },
+};
+
+let server: Awaited<ReturnType<typeof start>>;
+
+async function start() {
+  const databaseUrl = await createDatabase(await startPostgres(defer), defer);
+  const plugins = [admin(), anonymous(), auditLog(), standardEvents(), emitter];
+  const started = await startAuthServer({ databaseUrl, plugins });
+  defer(() => started.close());
+  const context = await started.auth.$context;
+  const [ada, root] = [await signUp(started.url, "Ada"), await signUp(started.url, "Root")];
+  await started.pool.query(`update "user" set role = 'admin' where id = $1`, [root.userId]);
+  return { ...started, context, ada, root };
+}
 
 beforeAll(async () => {
-  server = await startPathServer(defer, { plugins: [auditLog(), standardEvents()] });
+  server = await start();
 });
 
 beforeEach(async () => {
-  await server.outside.query(`delete from "auditLog"`);
+  await server.pool.query(`delete from "auditLog"`);
 });
 
-/** The rows without id and time, in the order in which they were written. */
+/** The rows without their ids, in the order in which they were written. */
 async function auditRows() {
-  const { rows } = await server.outside.query(
-    `select * from "auditLog" order by "createdAt", event`,
+  const { rows } = await server.pool.query(
+    `select * from "auditLog" order by "createdAt", event, "jobId"`,
   );
-  return rows.map(({ id: _id, createdAt: _createdAt, payload, ...row }) => ({
-    ...row,
-    payload: JSON.parse(payload),
-  }));
+  return rows.map(({ id: _id, payload, ...row }) => ({ ...row, payload: JSON.parse(payload) }));
 }
 
-describe("organization.member.added", () => {
-  test("is by the owner who creates the organization", async () => {
-    const { ada } = server;
-    const body = { name: "new", slug: randomUUID() };
-    const created = must(await ada.client.post("/organization/create", body, headers));
+/** Ada's organization with Bob, who is an admin of it. */
+async function organizationOfTwo() {
+  const organizationId = await createOrganization(server.ada, "lovelace");
+  const bob = await join(server.ada, organizationId, "Bob", "admin");
+  await server.pool.query(`delete from "auditLog"`);
+  return { organizationId, bob };
+}
 
-    expect(await auditRows()).toEqual([
-      {
-        event: "organization.member.added",
-        payload: {
-          organizationId: created.body.id,
-          userId: ada.userId,
-          role: "owner",
-          action: "added",
-        },
-        actorId: ada.userId,
-        route: "/organization/create",
-        ...origin,
-      },
-    ]);
-  });
-
-  test("is by the member who accepts the invitation", async () => {
-    const bob = await server.signUp("Bob");
-    const invitationId = await invite(server.ada, await server.organization(), bob.email);
-    must(await bob.client.post("/organization/accept-invitation", { invitationId }, headers));
-
-    expect((await auditRows()).at(-1)).toMatchObject({
-      event: "organization.member.added",
-      payload: { userId: bob.userId },
-      actorId: bob.userId,
-      route: "/organization/accept-invitation",
-      ...origin,
-    });
-  });
-
-  test("is by nobody where the server adds a member by itself", async () => {
-    const [organizationId, bob] = [await server.organization(), await server.signUp("Bob")];
-    const body = { organizationId, userId: bob.userId, role: "member" };
-    await server.auth.api["addMember"]!({ body });
-
-    expect((await auditRows()).at(-1)).toMatchObject({
-      payload: { userId: bob.userId },
-      ...nowhere,
-    });
-  });
-});
-
-describe("organization.member.removed", () => {
-  test("is by the owner who removes the member, not by the member", async () => {
-    const { ada } = server;
-    const organizationId = await server.organization();
-    const bob = await server.join(organizationId, "admin");
-    const body = { organizationId, memberIdOrEmail: bob.email };
-    must(await ada.client.post("/organization/remove-member", body, headers));
-
-    expect((await auditRows()).at(-1)).toEqual({
-      event: "organization.member.removed",
-      payload: { organizationId, userId: bob.userId, role: "admin", action: "removed" },
-      actorId: ada.userId,
-      route: "/organization/remove-member",
-      ...origin,
-    });
-  });
-
-  test("is by the member who leaves", async () => {
-    const organizationId = await server.organization();
-    const bob = await server.join(organizationId);
-    must(await bob.client.post("/organization/leave", { organizationId }, headers));
-
-    expect((await auditRows()).at(-1)).toMatchObject({
-      payload: { userId: bob.userId },
-      actorId: bob.userId,
-      route: "/organization/leave",
-      ...origin,
-    });
-  });
-
-  test("is by the owner who deletes the organization, for each member", async () => {
-    const { ada } = server;
-    const organizationId = await server.organization();
-    const bob = await server.join(organizationId);
-    await server.outside.query(`delete from "auditLog"`);
-    must(await ada.client.post("/organization/delete", { organizationId }, headers));
-
-    const rows = await auditRows();
-    expect(rows.map(({ payload }) => payload.userId).sort()).toEqual(
-      [ada.userId, bob.userId].sort(),
+describe("a row says what happened, who did it, from where, and by which route", () => {
+  /** Expects rows with these routes, events and payloads of requests by the user, in this order. */
+  async function expectRows(actorId: string, ...rows: [string, string, object][]) {
+    expect(await auditRows()).toEqual(
+      rows.map(([route, event, payload]) => ({
+        event,
+        payload: { ...payload, action: event.split(".").at(-1) },
+        actorId,
+        ipAddress: "192.0.2.7",
+        userAgent: "Firefox on loopback",
+        route,
+        jobId: null,
+        createdAt: expect.any(Date),
+      })),
     );
-    for (const row of rows) {
-      expect(row).toMatchObject({
-        event: "organization.member.removed",
-        actorId: ada.userId,
-        route: "/organization/delete",
-        ...origin,
-      });
-    }
+  }
+
+  test("the owner who changes a role, removes a member, and creates an organization", async () => {
+    const { ada } = server;
+    const { organizationId, bob } = await organizationOfTwo();
+    const role = { organizationId, memberId: bob.memberId, role: "member" };
+    must(await ada.client.post("/organization/update-member-role", role, headers));
+    const removal = { organizationId, memberIdOrEmail: bob.email };
+    must(await ada.client.post("/organization/remove-member", removal, headers));
+    const body = { name: "new", slug: "new" };
+    const created = must(await ada.client.post("/organization/create", body, headers)).body;
+
+    const member = { organizationId, userId: bob.userId, role: "member" };
+    const owner = { organizationId: created.id, userId: ada.userId, role: "owner" };
+    await expectRows(
+      ada.userId,
+      ["/organization/update-member-role", "organization.member.updated", member],
+      ["/organization/remove-member", removed, member],
+      ["/organization/create", added, owner],
+    );
   });
 
-  test("is by the owner in whose name the server calls", async () => {
-    const { ada, auth } = server;
-    const organizationId = await server.organization();
-    const bob = await server.join(organizationId);
-    const body = { organizationId, memberIdOrEmail: bob.email };
-    await auth.api["removeMember"]!({ body, headers: ada.client.headers });
-
-    expect((await auditRows()).at(-1)).toMatchObject({
-      payload: { userId: bob.userId },
-      actorId: ada.userId,
-      route: "/organization/remove-member",
-    });
-  });
-
-  test("is by the admin who impersonates a member", async () => {
-    const { root } = server;
-    const organizationId = await server.organization();
-    const bob = await server.join(organizationId);
-    const browser = root.client.at(server.url);
+  test("the admin who impersonates a member", async () => {
+    const { organizationId, bob } = await organizationOfTwo();
+    const browser = server.root.client.at(server.url);
     must(await browser.post("/admin/impersonate-user", { userId: bob.userId }));
     must(await browser.post("/organization/leave", { organizationId }, headers));
 
-    expect((await auditRows()).at(-1)).toMatchObject({
-      payload: { userId: bob.userId },
-      actorId: root.userId,
-    });
+    const member = { organizationId, userId: bob.userId, role: "admin" };
+    await expectRows(server.root.userId, ["/organization/leave", removed, member]);
   });
-});
 
-test("organization.member.updated is by the owner who changes the role", async () => {
-  const { ada } = server;
-  const organizationId = await server.organization();
-  const { memberId, userId } = await server.join(organizationId);
-  const body = { organizationId, memberId, role: "admin" };
-  must(await ada.client.post("/organization/update-member-role", body, headers));
-
-  expect((await auditRows()).at(-1)).toEqual({
-    event: "organization.member.updated",
-    payload: { organizationId, userId, role: "admin", action: "updated" },
-    actorId: ada.userId,
-    route: "/organization/update-member-role",
-    ...origin,
-  });
-});
-
-describe("user.deleted, and the removals that come with it,", () => {
-  test("are by the user, whose session is gone by then", async () => {
-    const bob = await server.signUp("Bob");
-    await createOrganization(bob, "bobs");
-    await server.outside.query(`delete from "auditLog"`);
+  test("the user who deletes the account, whose session is deleted with it", async () => {
+    const { organizationId, bob } = await organizationOfTwo();
     must(await bob.client.post("/delete-user", { password }, headers));
 
-    expect(await auditRows()).toMatchObject(
-      ["organization.member.removed", "user.deleted"].map((event) => ({
-        event,
-        payload: { userId: bob.userId },
-        actorId: bob.userId,
-        route: "/delete-user",
-        ...origin,
-      })),
-    );
+    const { userId } = bob;
+    const member = { organizationId, userId, role: "admin" };
+    const path = "/delete-user";
+    await expectRows(userId, [path, removed, member], [path, "user.deleted", { userId }]);
   });
 
-  test("are by the user who follows the link", async () => {
-    const bob = await server.signUp("Bob");
-    await server.context.internalAdapter.createVerificationValue({
-      identifier: `delete-account-${bob.userId}`,
-      value: bob.userId,
-      expiresAt: new Date(Date.now() + 60_000),
-    });
-    const link = `${server.url}/api/auth/delete-user/callback?token=${bob.userId}`;
-    must(await bob.client.get(link, headers));
+  test("the user who signs in, where the session is new", async () => {
+    const { email, userId } = await signUp(server.url, "Bob");
+    const browser = new Client(server.url);
+    must(await browser.post("/sign-in/email", { email, password }, headers));
 
-    expect(await auditRows()).toMatchObject([
-      {
-        event: "user.deleted",
-        payload: { userId: bob.userId },
-        actorId: bob.userId,
-        route: "/delete-user/callback",
-        ...origin,
-      },
-    ]);
+    await expectRows(userId, ["/sign-in/email", "user.deleted", signedIn]);
   });
 
-  test("are by the admin who removes the user", async () => {
-    const { root } = server;
-    const { userId } = await server.join(await server.organization());
-    await server.outside.query(`delete from "auditLog"`);
-    must(await root.client.post("/admin/remove-user", { userId }, headers));
-
-    expect(await auditRows()).toMatchObject(
-      ["organization.member.removed", "user.deleted"].map((event) => ({
-        event,
-        payload: { userId },
-        actorId: root.userId,
-        route: "/admin/remove-user",
-        ...origin,
-      })),
-    );
-  });
-
-  test("are by the anonymous user who signs up, and is deleted for it", async () => {
-    const browser = server.client();
-    const { body } = must(await browser.post("/sign-in/anonymous"));
-    const bob = { name: "Bob", email: `bob-${randomUUID()}@example.com`, password };
+  test("the anonymous user who signs up, and is deleted for it", async () => {
+    const browser = new Client(server.url);
+    const { id: userId } = must(await browser.post("/sign-in/anonymous")).body.user;
+    const bob = { name: "Bob", email: "new@example.com", password };
     must(await browser.post("/sign-up/email", bob, headers));
 
-    expect(await auditRows()).toMatchObject([
-      {
-        event: "user.deleted",
-        payload: { userId: body.user.id },
-        actorId: body.user.id,
-        route: "/sign-up/email",
-        ...origin,
-      },
-    ]);
+    await expectRows(userId, ["/sign-up/email", "user.deleted", { userId }]);
   });
+});
+
+test("a server-side call with a user's headers has that user as its actor; without headers it has none", async () => {
+  const { organizationId, bob } = await organizationOfTwo();
+  const { removeMember, addMember } = server.auth.api;
+  const body = { organizationId, memberIdOrEmail: bob.email };
+  await removeMember({ body, headers: server.ada.client.headers });
+  await addMember({ body: { organizationId, userId: bob.userId, role: "member" } });
+
+  expect(await auditRows()).toMatchObject([
+    { event: removed, actorId: server.ada.userId, route: "/organization/remove-member" },
+    { event: added, ...nowhere },
+  ]);
+});
+
+test("the address is what the proxies say, in the headers and within the options of Better Auth", async () => {
+  const options: BetterAuthOptions = server.context.options;
+  const chain = "198.51.100.1, 192.0.2.7";
+  const both = { "x-client-ip": "192.0.2.8", "x-forwarded-for": chain };
+  const ipAddressHeaders = ["x-client-ip", "x-forwarded-for"];
+  const addresses: unknown[] = [];
+  for (const [headers, ipAddress] of [
+    [{}, {}],
+    [both, {}],
+    [both, { ipAddressHeaders }],
+    [both, { ipAddressHeaders, disableIpTracking: true }],
+  ] as const) {
+    const { organizationId, bob } = await organizationOfTwo();
+    options.advanced = { ipAddress };
+    must(await bob.client.post("/organization/leave", { organizationId }, headers));
+    delete options.advanced;
+    addresses.push((await auditRows())[0].ipAddress);
+  }
+
+  expect(addresses).toEqual([null, chain, "192.0.2.8", null]);
 });
 
 describe("in a worker, which has no request,", () => {
   const payload = { userId: "user_1", action: "deleted" } as const;
   const job = { id: "job_1", createdAt: new Date("2026-01-02T03:04:05.678Z") };
 
-  /** The rows as they are, with their times and jobs. */
-  async function jobRows() {
-    const { rows } = await server.outside.query(
-      `select "jobId" as id, "createdAt" from "auditLog"`,
-    );
-    return rows;
-  }
+  test("a job has one row, with its time and no actor, even if it runs twice at the same time", async () => {
+    const writeAuditRow = createAuditLog(server.context, "user.deleted");
+    await writeAuditRow(payload, job);
+    await Promise.all(Array.from({ length: 8 }, () => writeAuditRow(payload, job)));
+    await writeAuditRow(payload, { ...job, id: "job_2" });
+    await writeAuditRow(payload);
 
-  test("it writes what happened and nobody who did it", async () => {
-    await createAuditLog(server.context, "user.deleted")(payload);
-
+    const row = { event: "user.deleted", payload, ...nowhere };
     expect(await auditRows()).toEqual([
-      { event: "user.deleted", payload, jobId: null, ...nowhere },
+      { ...row, jobId: "job_1", createdAt: job.createdAt },
+      { ...row, jobId: "job_2", createdAt: job.createdAt },
+      { ...row, jobId: null, createdAt: expect.any(Date) },
     ]);
   });
 
-  test("a job has one row, with the job's time, when it is tried again", async () => {
-    const writeAuditRow = createAuditLog(server.context, "user.deleted");
-    await writeAuditRow(payload, job);
-    await writeAuditRow(payload, job);
+  test("a row that cannot be written fails the job", async () => {
+    await server.pool.query(`alter table "auditLog" rename column event to name`);
+    const written = createAuditLog(server.context, "user.deleted")(payload, job);
+    await expect(written).rejects.toMatchObject({ code: "42703" });
 
-    expect(await jobRows()).toEqual([job]);
-  });
-
-  test("a job has one row when it runs many times at the same moment", async () => {
-    const writeAuditRow = createAuditLog(server.context, "user.deleted");
-    await Promise.all(Array.from({ length: 8 }, () => writeAuditRow(payload, job)));
-
-    expect(await jobRows()).toEqual([job]);
-  });
-
-  test("jobs have a row each, and so has each event without a job", async () => {
-    const writeAuditRow = createAuditLog(server.context, "user.deleted");
-    await writeAuditRow(payload, job);
-    await writeAuditRow(payload, { ...job, id: "job_2" });
-    await writeAuditRow(payload);
-    await writeAuditRow(payload);
-
-    const ids = (await jobRows()).map(({ id }) => id);
-    expect(ids.sort()).toEqual(["job_1", "job_2", null, null]);
-  });
-
-  test("what keeps the row from being written fails the job", async () => {
-    const writeAuditRow = createAuditLog(server.context, "user.deleted");
-    await server.outside.query(`alter table "auditLog" rename column event to name`);
-    const [outcome] = await Promise.allSettled([writeAuditRow(payload, job)]);
-    await server.outside.query(`alter table "auditLog" rename column name to event`);
-
-    expect(outcome).toMatchObject({ status: "rejected", reason: { code: "42703" } });
-    expect(await jobRows()).toEqual([]);
+    await server.pool.query(`alter table "auditLog" rename column name to event`);
+    expect(await auditRows()).toEqual([]);
   });
 });
 
-describe("the address", () => {
-  /** Has Bob leave with these headers, and returns what the row says. */
-  async function addressOf(headers: Record<string, string>) {
-    const organizationId = await server.organization();
-    const bob = await server.join(organizationId);
-    must(await bob.client.post("/organization/leave", { organizationId }, headers));
-    return (await auditRows()).at(-1).ipAddress;
-  }
-
-  test("is what the proxies say, all of it where there are several", async () => {
-    const chain = "198.51.100.1, 192.0.2.7";
-
-    expect(await addressOf({ "x-forwarded-for": chain })).toBe(chain);
-  });
-
-  test("is not known where no proxy says it", async () => {
-    expect(await addressOf({})).toBe(null);
-  });
-
-  test("is read from the headers that Better Auth is told to read, and not against its options", async () => {
-    const { ipAddress } = server.context.options.advanced!;
-    try {
-      ipAddress!.ipAddressHeaders = ["x-client-ip", "x-forwarded-for"];
-      expect(await addressOf({ "x-client-ip": "192.0.2.8", "x-forwarded-for": "192.0.2.7" })).toBe(
-        "192.0.2.8",
-      );
-      ipAddress!.disableIpTracking = true;
-      expect(await addressOf(headers)).toBe(null);
-    } finally {
-      ipAddress!.ipAddressHeaders = ["x-forwarded-for"];
-      delete ipAddress!.disableIpTracking;
-    }
-  });
-});
-
-test("a table from before there were jobs gets the column, and keeps its rows", async () => {
-  await createAuditLog(server.context, "user.deleted")({ userId: "user_1", action: "deleted" });
-  await server.outside.query(`alter table "auditLog" drop column "jobId"`);
-  await (await getMigrations(server.context.options)).runMigrations();
-  await createAuditLog(server.context, "user.deleted")({ userId: "user_2", action: "deleted" });
-
-  expect((await auditRows()).map(({ jobId }) => jobId)).toEqual([null, null]);
+test("it is logged once, at the start, that nothing seems to emit the standard events", async () => {
+  expect((await startUp({ plugins: [auditLog()] })).logged).toEqual([
+    "The audit log does not find the plugin standard-events, without which it stays empty. Add it, " +
+      "unless something else emits the standard events.",
+  ]);
+  expect((await startUp({ plugins: [auditLog(), standardEvents()] })).logged).toEqual([]);
 });

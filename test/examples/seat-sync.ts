@@ -1,3 +1,4 @@
+// @kernia/events 0.1.0: copied from its test/examples/seat-sync.ts
 // Needs Better Auth 1.3 or newer, a Stripe SDK from 17 to 23, and `standard-events.ts` beside it.
 
 import { getBus } from "@kernia/events";
@@ -6,78 +7,41 @@ import type Stripe from "stripe";
 
 declare global {
   interface KerniaEvents {
-    /** For the app to emit when Stripe says that a subscription changed; the seats are recounted. */
+    /** The app emits it when Stripe reports a change of a subscription; the seats are recounted. */
     "billing.subscription.changed": { readonly organizationId: string };
   }
 }
 
 /**
- * Each `StripePlan` of @better-auth/stripe is one. Keep the prices of a plan for as long as somebody
- * pays them: list an old price of a seat as one more plan, which also has a `priceId` of its own. A
- * subscription keeps one item for seats. Of several that plans know, the plan's own stays.
+ * Keeps the seats of an organization's Stripe subscriptions equal to the number of its members, while
+ * they are active or on trial. It recounts on each change of a member, and when the app emits
+ * `billing.subscription.changed`. When the last member leaves, the subscription is set to end with the
+ * paid period; it goes on if a member joins before. Put it before `stripe()` of @better-auth/stripe.
+ *
+ * Not covered:
+ * - After a failed call to Stripe, or when a server dies, seats stay wrong until a later change, at the
+ *   latest until `billing.subscription.changed`: emit that on Stripe's webhooks, or every night.
+ * - The subscription of a user is left alone. One for seats whose `referenceId` is no longer the id of an
+ *   organization or a user ends with the paid period, as that of a deleted organization.
+ * - Ids that count up, where users subscribe too: user 5 and organization 5 share a `referenceId`.
  */
-export interface SeatPlan {
-  /** Compared with a subscription's `plan` without regard to case. */
-  readonly name: string;
-  /** The Stripe price of one seat; a plan without it has no seats to sync. */
-  readonly seatPriceId?: string | undefined;
-  /** By its prices Stripe's subscription is known to be of this plan, before the row says so. */
-  readonly priceId?: string | undefined;
-  readonly lookupKey?: string | undefined;
-  readonly annualDiscountPriceId?: string | undefined;
-  readonly annualDiscountLookupKey?: string | undefined;
-  /** How Stripe bills a change in the middle of a period; `create_prorations` by default. */
-  readonly prorationBehavior?: Stripe.SubscriptionUpdateParams.ProrationBehavior | undefined;
-}
-
-export interface SeatSyncOptions {
-  readonly stripe: Pick<Stripe, "subscriptions" | "subscriptionItems">;
-  readonly plans: readonly SeatPlan[] | (() => readonly SeatPlan[] | Promise<readonly SeatPlan[]>);
-  readonly organization?: { readonly enabled: boolean } | undefined;
-  /**
-   * In milliseconds, 5,000 by default: how long a call to Stripe may take before it is tried again, as
-   * often as the SDK is told to, and how long a request waits for all of it. The sync goes on then.
-   */
-  readonly timeLimit?: number | undefined;
-}
-
-export interface SeatSync {
+export function seatSync(options: SeatSyncOptions): {
   readonly id: "seat-sync";
   readonly schema: typeof schema;
   init(auth: AuthContext): void;
-}
-
-const schema = {
-  subscription: {
-    fields: {
-      plan: { type: "string", required: true },
-      referenceId: { type: "string", required: true },
-      stripeSubscriptionId: { type: "string", required: false },
-      status: { type: "string", required: true, defaultValue: "incomplete" },
-      seats: { type: "number", required: false },
-    },
-  },
-} as const;
-
-/**
- * Keeps the seats of an organization's Stripe subscriptions equal to the number of its members, while
- * they are active or on trial. Put it before `stripe()` of @better-auth/stripe, if you have that.
- *
- * When the last member is gone, with the organization or the account, nobody is left who could cancel:
- * the subscription is set to end with the period that is paid, unless somebody joins before.
- */
-export function seatSync(options: SeatSyncOptions): SeatSync {
+} {
   return {
     id: "seat-sync",
     schema,
     init(auth) {
-      keepNames(auth);
-      const obstacle = findObstacle(auth, options);
-      if (obstacle) {
-        auth.logger.warn(`Seat sync is off: ${obstacle}.`);
-        return;
-      }
-      if (!auth.options.plugins?.some(({ id }) => id === "standard-events")) {
+      const { plugins = [] } = auth.options;
+      checkOrder(plugins);
+      const off = (reason: string) => auth.logger.warn(`Seat sync is off: ${reason}.`);
+      if (!auth.tables["member"])
+        return off("there are no members without the organization plugin");
+      if (typeof options.plans !== "function" && !options.plans.some((plan) => plan.seatPriceId))
+        return off("none of its plans has a seatPriceId");
+      if (!plugins.some(({ id }) => id === "standard-events")) {
         auth.logger.warn(
           "Seat sync does not find the plugin standard-events. Add it, unless something else emits " +
             "organization.member.added and organization.member.removed.",
@@ -92,122 +56,43 @@ export function seatSync(options: SeatSyncOptions): SeatSync {
   } satisfies BetterAuthPlugin;
 }
 
-/** The handler behind the plugin; it does the same wherever it runs. */
-export function createSeatSync(
-  { adapter, logger }: SeatSyncContext,
-  { stripe, plans, timeLimit = 5_000 }: Omit<SeatSyncOptions, "organization">,
-): (event: { readonly organizationId: string; readonly action?: string }) => Promise<void> {
-  /** The organizations that lost a member since the last sync began. */
-  const shrunk = new Set<string>();
-  const callOptions = { timeout: timeLimit };
-
-  const sync = oneAtATime(async (organizationId) => {
-    const hasShrunk = shrunk.delete(organizationId);
-    try {
-      const subscriptions = await findSubscriptions(organizationId);
-      if (subscriptions.length === 0) return;
-      const known = typeof plans === "function" ? await plans() : plans;
-      const outcomes = await Promise.allSettled(
-        subscriptions.map((each) => syncSubscription(each, known, hasShrunk)),
-      );
-      const errors = outcomes.flatMap((each) => (each.status === "rejected" ? [each.reason] : []));
-      if (errors.length > 0) throw errors.length === 1 ? errors[0] : new Error(errors.join("; "));
-    } catch (error) {
-      if (hasShrunk) shrunk.add(organizationId);
-      throw error;
-    }
-  });
-
-  return function syncSeats({ organizationId, action }) {
-    if (action === "removed") shrunk.add(organizationId);
-    return withinLimit(organizationId, sync(organizationId));
-  };
-
-  async function syncSubscription(
-    { id, plan, referenceId, stripeSubscriptionId }: Subscription,
-    plans: readonly SeatPlan[],
-    hasShrunk: boolean,
-  ): Promise<void> {
-    if (!stripeSubscriptionId) return;
-    // Members may come and go while Stripe answers, and other servers may be writing too. Whoever
-    // wrote last counts again after it wrote, so the last count is the one that stays.
-    for (let members = await countMembers(referenceId); ;) {
-      // What never had a member is no organization: the subscription is somebody's own.
-      if (members === 0 && !hasShrunk) return;
-      const synced = await setQuantity(stripeSubscriptionId, plan, plans, members);
-      if (!synced) return;
-      const where = [{ field: "id", value: id }];
-      await adapter.update({ model: "subscription", where, update: { seats: members } });
-      const membersNow = await countMembers(referenceId);
-      if (membersNow === members) return;
-      members = membersNow;
-    }
-  }
-
-  function countMembers(organizationId: string): Promise<number> {
-    const where = [{ field: "organizationId", value: organizationId }];
-    return adapter.count({ model: "member", where });
-  }
-
-  function findSubscriptions(organizationId: string): Promise<Subscription[]> {
-    return adapter.findMany<Subscription>({
-      model: "subscription",
-      where: [
-        { field: "referenceId", value: organizationId },
-        // Webhooks may be late or in the wrong order: Stripe is asked unless the row's status is final.
-        { field: "status", operator: "in", value: openStatuses },
-      ],
-    });
-  }
-
-  /** Returns whether the quantity of Stripe's subscription is now this one. */
-  async function setQuantity(
-    id: string,
-    planName: string,
-    plans: readonly SeatPlan[],
-    quantity: number,
-  ): Promise<boolean> {
-    const subscription = await stripe.subscriptions.retrieve(id, {}, callOptions);
-    const isPaid = paidStatuses.includes(subscription.status);
-    if (!isPaid && !lateStatuses.includes(subscription.status)) return false;
-    const { data, has_more } = subscription.items;
-    const all = { subscription: id, limit: 100 };
-    const items = has_more ? (await stripe.subscriptionItems.list(all, callOptions)).data : data;
-
-    const plan = findPlan(planName, items, plans);
-    const seatItems = items.filter(({ price }) => plans.some((p) => p.seatPriceId === price.id));
-    const kept = seatItems.find(({ price }) => price.id === plan?.seatPriceId) ?? seatItems[0];
-    if (!kept && !plan?.seatPriceId) return false;
-
-    const changes: Stripe.SubscriptionUpdateParams.Item[] = seatItems
-      .filter((item) => item !== kept)
-      .map((item) => ({ id: item.id, deleted: true }));
-    if (kept && kept.quantity !== quantity) changes.push({ id: kept.id, quantity });
-    if (!kept && plan?.seatPriceId) changes.push({ price: plan.seatPriceId, quantity });
-    const seatUpdate: Stripe.SubscriptionUpdateParams = {
-      items: changes,
-      proration_behavior: plan?.prorationBehavior ?? "create_prorations",
-    };
-    const update = {
-      ...(isPaid && changes.length > 0 && seatUpdate),
-      ...endOrResume(subscription, quantity),
-    };
-    if (Object.keys(update).length > 0) await stripe.subscriptions.update(id, update, callOptions);
-    return isPaid;
-  }
-
-  /** Nobody waits longer than the limit, and a failure that nobody waits for is logged. */
-  async function withinLimit(organizationId: string, work: Promise<void>): Promise<void> {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const limit = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
-        work.catch((error) => logger?.error("Seats were not synced:", organizationId, error));
-        reject(new Error(`The sync of seats takes longer than ${timeLimit} ms, and goes on`));
-      }, timeLimit);
-    });
-    await Promise.race([work, limit]).finally(() => clearTimeout(timer));
-  }
+/** The plans may be the very same as those of `stripe()`. */
+export interface SeatSyncOptions {
+  readonly stripe: Pick<Stripe, "subscriptions" | "subscriptionItems">;
+  readonly plans: Plans | (() => Plans | Promise<Plans>);
+  /** Milliseconds for an attempt of a call to Stripe, and for a request to wait; 5,000 by default. */
+  readonly timeLimit?: number | undefined;
 }
+
+/**
+ * Each `StripePlan` of @better-auth/stripe is one. Keep an old price of a seat, while somebody pays it, as
+ * one more plan with a `priceId` of its own. If several items match, the one of the plan is kept.
+ */
+export interface SeatPlan {
+  /** Compared with a subscription's `plan` without regard to case. */
+  readonly name: string;
+  /** The Stripe price of one seat; a plan without it has no seats to sync. */
+  readonly seatPriceId?: string | undefined;
+  /** These prices identify the plan of a Stripe subscription before its row is up to date. */
+  readonly priceId?: string | undefined;
+  readonly lookupKey?: string | undefined;
+  readonly annualDiscountPriceId?: string | undefined;
+  readonly annualDiscountLookupKey?: string | undefined;
+  /** How Stripe bills a change in the middle of a period; `create_prorations` by default. */
+  readonly prorationBehavior?: Stripe.SubscriptionUpdateParams.ProrationBehavior | undefined;
+}
+
+const schema = {
+  subscription: {
+    fields: {
+      plan: { type: "string", required: true },
+      referenceId: { type: "string", required: true },
+      stripeSubscriptionId: { type: "string", required: false },
+      status: { type: "string", required: true, defaultValue: "incomplete" },
+      seats: { type: "number", required: false },
+    },
+  },
+} as const;
 
 /** Any Better Auth context is one, whatever its options are. */
 export interface SeatSyncContext {
@@ -215,93 +100,151 @@ export interface SeatSyncContext {
   readonly logger?: { error(message: string, ...details: unknown[]): unknown } | undefined;
 }
 
-interface Subscription {
-  id: string;
-  plan: string;
-  referenceId: string;
-  stripeSubscriptionId: string | null;
+/** A `MemberEvent`, or a `billing.subscription.changed`, which has no `action`. */
+export type SeatChange = { readonly organizationId: string; readonly action?: string };
+
+/** The handler behind the plugin, for a bus and for a queue. */
+export function createSeatSync(
+  { adapter, logger }: SeatSyncContext,
+  { stripe, plans, timeLimit = 5_000 }: SeatSyncOptions,
+): (change: SeatChange) => Promise<void> {
+  const callOptions = { timeout: timeLimit };
+  const count = (model: string, field: string, value: string) =>
+    adapter.count({ model, where: [{ field, value }] });
+  const underWay = new Map<string, Promise<unknown>>();
+  const waiting = new Map<string, Promise<void>>();
+  // While a sync of an organization runs, one more waits for its end, and all others join that one.
+  return function syncSeats(change) {
+    const { organizationId: id, action } = change;
+    const key = `${id} ${action}`;
+    const last = underWay.get(key);
+    const synced = waiting.get(key) ?? withinLimit(id, last ? last.then(start) : start());
+    if (last) waiting.set(key, synced);
+    return synced;
+
+    function start(): Promise<void> {
+      waiting.delete(key);
+      const work = syncOrganization(change);
+      const end = () => underWay.delete(key);
+      underWay.set(key, work.then(end, end));
+      return work;
+    }
+  };
+
+  async function syncOrganization({ organizationId, action }: SeatChange): Promise<void> {
+    // Webhooks may be late or in the wrong order: Stripe is asked unless the row's status is final.
+    const where = [
+      { field: "referenceId", value: organizationId },
+      { field: "status", operator: "in" as const, value: openStatuses },
+    ];
+    const rows = await adapter.findMany<Subscription>({ model: "subscription", where });
+    if (rows.length === 0) return;
+    const known = typeof plans === "function" ? await plans() : plans;
+    const outcomes = await Promise.allSettled(rows.map((row) => syncRow(row, known, action)));
+    const errors = outcomes.flatMap((each) => (each.status === "rejected" ? [each.reason] : []));
+    if (errors.length > 0) throw errors.length === 1 ? errors[0] : new Error(errors.join("; "));
+  }
+
+  async function syncRow(row: Subscription, plans: Plans, action?: string): Promise<void> {
+    // Of the thousand events of one deletion, only the first finds a difference and calls Stripe.
+    let seats = action && paidStatuses.includes(row.status) ? row.seats : undefined;
+    // Members may come and go while Stripe answers, and other servers may be writing too. Each counts
+    // again after it wrote, so the last count is the one that stays.
+    for (;;) {
+      const members = await count("member", "organizationId", row.referenceId);
+      if (members === seats) return;
+      const isAmbiguous = members === 0 && action !== "removed";
+      if (isAmbiguous && (await count("user", "id", row.referenceId)) > 0) return;
+      if (!(await setQuantity(row, plans, members))) return;
+      const where = [{ field: "id", value: row.id }];
+      await adapter.update({ model: "subscription", where, update: { seats: members } });
+      seats = members;
+    }
+  }
+
+  /** Returns whether the quantity of Stripe's subscription is now this one. */
+  async function setQuantity(row: Subscription, plans: Plans, quantity: number): Promise<boolean> {
+    const id = row.stripeSubscriptionId;
+    if (!id) return false;
+    const subscription = await stripe.subscriptions.retrieve(id, {}, callOptions);
+    const { status, items: page } = subscription;
+    if (status === "incomplete" || !openStatuses.includes(status)) return false;
+    const all = { subscription: id, limit: 100 };
+    const { data } = page.has_more ? await stripe.subscriptionItems.list(all, callOptions) : page;
+    const plan = findPlan(row.plan, data, plans);
+    const seatItems = data.filter(({ price }) => plans.some((p) => p.seatPriceId === price.id));
+    const price = plan?.seatPriceId;
+    const kept = seatItems.find((item) => item.price.id === price) ?? seatItems[0];
+    // Without members and without seats, nothing shows that it was ever an organization's.
+    const seat = kept ? { id: kept.id } : price && quantity > 0 && { price };
+    if (!seat) return false;
+
+    const surplus = seatItems.filter((item) => item !== kept);
+    const deletions = surplus.map(({ id }) => ({ id, deleted: true }));
+    const changes = kept?.quantity === quantity ? deletions : [...deletions, { ...seat, quantity }];
+    const update: Stripe.SubscriptionUpdateParams = endOrResume(subscription, quantity);
+    const isPaid = paidStatuses.includes(status);
+    if (isPaid && changes.length > 0) {
+      update.items = changes;
+      update.proration_behavior = plan?.prorationBehavior ?? "create_prorations";
+    }
+    if (Object.keys(update).length > 0) await stripe.subscriptions.update(id, update, callOptions);
+    return isPaid;
+  }
+
+  /** Bounds how long callers wait; what fails after that is logged. */
+  async function withinLimit(id: string, work: Promise<void>): Promise<void> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const limit = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        work.catch((error) => logger?.error("Seats were not synced:", id, error));
+        reject(new Error(`Seat sync of ${id} takes longer than ${timeLimit} ms, and goes on`));
+      }, timeLimit);
+    });
+    await Promise.race([work, limit]).finally(() => clearTimeout(timer));
+  }
 }
 
-/** Those in which seats are kept right. */
+type Plans = readonly SeatPlan[];
+
+interface Subscription extends Record<"id" | "plan" | "referenceId" | "status", string> {
+  readonly stripeSubscriptionId: string | null;
+  readonly seats: number | null;
+}
+
+/** In these, seats are kept right; in the other open ones, it is only set to end or to go on. */
 const paidStatuses: readonly string[] = ["active", "trialing"];
-/** Those in which it can only be set to end, for it may still be paid. */
-const lateStatuses: readonly string[] = ["past_due", "unpaid", "paused"];
-/** All that are not final. */
-const openStatuses = [...paidStatuses, ...lateStatuses, "incomplete"];
+const openStatuses = [...paidStatuses, "past_due", "unpaid", "paused", "incomplete"];
 const noMembers = "No members are left.";
 
-/** The plan that Stripe's items say; of several, and if there is none, the one that the row says. */
-function findPlan(name: string, items: Stripe.SubscriptionItem[], plans: readonly SeatPlan[]) {
-  const isSold = (plan: SeatPlan) =>
-    items.some(
-      ({ price }) =>
-        [plan.priceId, plan.annualDiscountPriceId].includes(price.id) ||
-        (price.lookup_key &&
-          [plan.lookupKey, plan.annualDiscountLookupKey].includes(price.lookup_key)),
-    );
+/** The plan whose prices Stripe bills; the plan that the row names, if several or none match. */
+function findPlan(name: string, items: Stripe.SubscriptionItem[], plans: Plans) {
+  const prices = items.flatMap(({ price }) => [price.id, price.lookup_key]);
+  const billed = plans.filter((plan) =>
+    [plan.priceId, plan.annualDiscountPriceId, plan.lookupKey, plan.annualDiscountLookupKey].some(
+      (price) => price && prices.includes(price),
+    ),
+  );
   const isNamed = (plan: SeatPlan) => plan.name.toLowerCase() === name.toLowerCase();
-  const sold = plans.filter(isSold);
-  return sold.find(isNamed) ?? sold[0] ?? plans.find(isNamed);
+  return billed.find(isNamed) ?? billed[0] ?? plans.find(isNamed);
 }
 
 /** Ends a subscription that has no members, and only resumes one that was ended for this reason. */
-function endOrResume(
-  { cancel_at, cancel_at_period_end, cancellation_details }: Stripe.Subscription,
-  members: number,
-): Stripe.SubscriptionUpdateParams {
-  const ends = cancel_at_period_end || cancel_at !== null;
-  if (members === 0 && !ends) {
-    return { cancel_at_period_end: true, cancellation_details: { comment: noMembers } };
-  }
-  if (members > 0 && cancel_at_period_end && cancellation_details?.comment === noMembers) {
-    return { cancel_at_period_end: false, cancellation_details: { comment: "" } };
-  }
-  return {};
+function endOrResume(subscription: Stripe.Subscription, members: number) {
+  const { cancel_at, cancel_at_period_end, cancellation_details } = subscription;
+  const isEnding = cancel_at_period_end || cancel_at !== null;
+  const isEndedHere = cancel_at_period_end && cancellation_details?.comment === noMembers;
+  if (members === 0 ? isEnding : !isEndedHere) return {};
+  const comment = members === 0 ? noMembers : "";
+  return { cancel_at_period_end: members === 0, cancellation_details: { comment } };
 }
 
-function findObstacle({ tables }: AuthContext, { organization, plans }: SeatSyncOptions) {
-  if (!organization?.enabled) return "its option organization: { enabled: true } is missing";
-  if (!tables["member"]) return "there are no members without the organization plugin";
-  // A function may return others later.
-  if (typeof plans === "function" || plans.some((plan) => plan.seatPriceId)) return undefined;
-  return "none of its plans has a seatPriceId";
-}
-
-/** Of two plugins with the same table, the later one has the say about its names. */
-function keepNames({ tables, options }: AuthContext): void {
-  const table = tables["subscription"];
-  for (const { id, schema } of options.plugins ?? []) {
-    const named = schema?.["subscription"];
-    const keeps =
-      (!named?.modelName || named.modelName === table?.modelName) &&
-      Object.entries(named?.fields ?? {}).every(
-        ([field, { fieldName }]) => !fieldName || fieldName === table?.fields[field]?.fieldName,
-      );
-    if (!keeps)
+/** The later of two plugins that declare a table decides its names. */
+function checkOrder(plugins: readonly BetterAuthPlugin[]): void {
+  for (const { id, schema } of plugins) {
+    if (id === "seat-sync") return;
+    const { modelName, fields = {} } = schema?.["subscription"] ?? {};
+    if (modelName || Object.values(fields).some(({ fieldName }) => fieldName))
       throw new Error(`seatSync() has to come before ${id}(), whose names it would reset`);
   }
-}
-
-/**
- * While a run for a key is under way, at most one more waits for it to end. Whoever comes meanwhile
- * joins the one that waits: it has yet to begin, so it will see what they saw.
- */
-function oneAtATime(run: (key: string) => Promise<void>) {
-  const underWay = new Map<string, Promise<void>>();
-  const waiting = new Map<string, Promise<void>>();
-
-  function start(key: string): Promise<void> {
-    waiting.delete(key);
-    const current = run(key).finally(() => underWay.delete(key));
-    underWay.set(key, current);
-    return current;
-  }
-
-  return function join(key: string): Promise<void> {
-    const last = underWay.get(key);
-    if (!last) return waiting.get(key) ?? start(key);
-    const next = waiting.get(key) ?? last.catch(() => {}).then(() => start(key));
-    waiting.set(key, next);
-    return next;
-  };
 }

@@ -11,7 +11,7 @@ import { password, startAuth } from "./auth";
 
 const lines: { msg: string; err?: { message: string } }[] = [];
 const stripe = await new StripeServer().start();
-const seats = { stripe: stripe.client(), plans: [teamPlan], organization: { enabled: true } };
+const seats = { stripe: stripe.client(), plans: [teamPlan] };
 const { auth, pool, post, signUp } = await startAuth({
   logger: forPino(pino({}, { write: (line) => lines.push(JSON.parse(line)) })),
   plugins: [organization(), standardEvents(), seatSync(seats)],

@@ -16,13 +16,12 @@ declare global {
 export interface CheckoutOptions {
   stripeClient: StripeOptions["stripeClient"];
   plans?: SubscriptionOptions["plans"];
-  schema?: StripeOptions["schema"];
   /** The context of the auth that this becomes a part of. */
   context: () => Promise<AuthContext>;
 }
 
 /** Better Auth's Stripe plugin; its callbacks emit what Stripe says. */
-export function checkout({ stripeClient, plans = [teamPlan], schema, context }: CheckoutOptions) {
+export function checkout({ stripeClient, plans = [teamPlan], context }: CheckoutOptions) {
   async function recountSeats({ subscription }: { subscription: { referenceId: string } }) {
     const organizationId = subscription.referenceId;
     await getBus(await context()).emit("billing.subscription.changed", { organizationId });
@@ -30,7 +29,6 @@ export function checkout({ stripeClient, plans = [teamPlan], schema, context }: 
   return stripe({
     stripeClient,
     stripeWebhookSecret: webhookSecret,
-    schema,
     organization: { enabled: true },
     subscription: {
       enabled: true,

@@ -1,5 +1,6 @@
-// Needs Better Auth 1.7 or newer, because 1.5 and 1.6 also call what is queued after a rollback; and
-// @better-auth/core in the same version as a dependency of yours. `inTransaction` alone needs neither.
+// @kernia/events 0.1.0: copied from its test/examples/recipes/after-commit.ts
+// Needs Better Auth 1.7 or newer, because 1.5 and 1.6 also run queued hooks after a rollback; and
+// @better-auth/core in the same version as a dependency of yours. `inTransaction` alone needs only pg.
 
 import { queueAfterTransactionHook } from "@better-auth/core/context";
 import {
@@ -11,14 +12,13 @@ import {
 } from "@kernia/events";
 import type pg from "pg";
 
-// A handler that runs before the commit runs in the emitter's transaction, and when one of its
-// statements fails, PostgreSQL aborts all of it (25P02), though the bus has caught the error. On a
-// connection of its own it waits for the emitter's locks, and the emitter for it, for ever. So:
+// Before the commit, a handler on the same connection is part of the transaction: if one of its
+// statements fails, PostgreSQL aborts the transaction (25P02), although the bus catches the error. On
+// another connection, it may wait for a lock of the transaction, which waits for the handler, for ever.
 
 /**
- * Emits once the transaction of Better Auth's `runWithTransaction` is committed, and not at all
- * if it is rolled back; at once, where there is none. The caller of `runWithTransaction` waits for
- * the handlers.
+ * Emits after the transaction of Better Auth's `runWithTransaction` is committed, and not if it is rolled
+ * back; without a transaction, immediately. The caller of `runWithTransaction` waits for the handlers.
  */
 export async function emitAfterCommit<Name extends EventName>(
   auth: AuthContext,
@@ -28,7 +28,10 @@ export async function emitAfterCommit<Name extends EventName>(
   await queueAfterTransactionHook(() => getBus(auth).emit(event, payload));
 }
 
-/** The same for a transaction of your own: emits what `work` hands to `emitLater`, after `commit`. */
+/**
+ * The same for a transaction of your own: the events that `work` passes to `emitLater` are emitted after
+ * `commit`, one after another.
+ */
 export async function inTransaction<Result>(
   pool: pg.Pool,
   bus: EventBus,

@@ -1,10 +1,11 @@
+// @kernia/events 0.1.0: copied from its test/examples/recipes/failures.ts
 // Needs no Better Auth.
 
 import type { Logger } from "@kernia/events";
 
 /**
- * A logger that keeps what handlers threw, so that a test can expect that nothing was. One that throws
- * would not do: what a logger throws stops nothing either.
+ * A logger that keeps the errors of handlers, so that a test can expect that there were none. A logger
+ * that throws would not fail the test: the bus ignores errors of its logger.
  */
 export class CollectedFailures implements Logger {
   readonly failures: { event: unknown; error: unknown }[] = [];

@@ -1,3 +1,4 @@
+// @kernia/events 0.1.0: copied from its test/examples/recipes/in-background.ts
 // Needs Better Auth 1.4 or newer.
 
 import { getBus } from "@kernia/events";
@@ -13,9 +14,9 @@ declare global {
 const options = { method: "POST" as const, use: [sessionMiddleware] };
 
 /**
- * Its route answers at once, and the handlers go on. `runInBackground` hands what is left to Better
- * Auth's `advanced.backgroundTasks.handler`, which keeps a serverless function alive until it settles.
- * What the handlers do before their first `await` still happens in the request.
+ * Its route answers without waiting for the handlers. `runInBackground` passes the emit to Better Auth's
+ * `advanced.backgroundTasks.handler`, which keeps a serverless function alive until it settles. The part
+ * of the handlers before their first `await` still runs in the request.
  */
 export const privacy = {
   id: "privacy",

@@ -1,15 +1,17 @@
-// Needs Better Auth 1.3 or newer, or none: it also serves `new EventBus(logger)` and the outbox's worker.
+// @kernia/events 0.1.0: copied from its test/examples/recipes/loggers.ts
+// Needs Better Auth 1.3 or newer, or none: it also fits `new EventBus(logger)` and the outbox's worker.
 
 import { inspect } from "node:util";
 import type { Logger } from "@kernia/events";
-import type { Logger as Pino } from "pino";
-import type { Logger as Winston } from "winston";
 
 type Level = "debug" | "info" | "warn" | "error";
+/** The methods that are called; so neither package has to be installed for the other. */
+type Pino = Record<Level, (details: object, message: string) => unknown>;
+type Winston = Record<Level, (message: string, details: object) => unknown>;
 
 /** A logger for Better Auth, and for this library. */
 export interface AuthLogger extends Logger {
-  /** What Better Auth passes on: all of it, so that the other logger's own level decides. */
+  /** Better Auth passes all messages on, so that the level of pino or winston decides. */
   readonly level: "debug";
   log(level: Level, message: string, ...details: unknown[]): void;
 }

@@ -1,12 +1,13 @@
+// @kernia/events 0.1.0: copied from its test/examples/recipes/once.ts
 // Needs no Better Auth.
 
 import type { EventBus, EventHandler, EventName, EventPayload } from "@kernia/events";
 
 /**
- * Subscribes a handler to the next emit of the event, and to no other.
+ * Subscribes a handler to the next emit of the event only.
  *
- * @returns a function that unsubscribes it before that. `bus.off` with the handler does not, for the
- * bus knows another function.
+ * @returns a function that unsubscribes it before that emit. `bus.off` with the handler does not, because
+ * another function is registered.
  */
 export function once<Name extends EventName>(
   bus: EventBus,

@@ -1,12 +1,13 @@
+// @kernia/events 0.1.0: copied from its test/examples/recipes/spans.ts
 // Needs no Better Auth.
 
 import type { EventBus, EventName, EventPayload } from "@kernia/events";
 import { trace } from "@opentelemetry/api";
 
 /**
- * Makes an OpenTelemetry span of each emit, from its first handler to the end of its last. It is the
- * parent of the spans that the handlers make, and a child of the request's. Failures of handlers are
- * in the log; the emit of the event did not fail.
+ * Records an OpenTelemetry span for each emit, from the start of its first handler to the end of its
+ * last. It is the parent of the handlers' spans, and a child of the request's span. A handler's error is
+ * in the log and not in the span, because the emit did not fail.
  */
 export function traceEvents(bus: EventBus): void {
   const tracer = trace.getTracer("@kernia/events");

@@ -1,13 +1,14 @@
+// @kernia/events 0.1.0: copied from its test/examples/recipes/time-limit.ts
 // Needs no Better Auth.
 
 import type { EventHandler } from "@kernia/events";
 
 /**
- * Bounds how long an emit waits for a handler, so that a service that hangs cannot hang a request. When
- * the time is up, the next handler runs, and a `TimeoutError` is logged.
+ * Limits how long an emit waits for a handler, so that a service without an answer cannot hold up a
+ * request. After that time the next handler runs, and a `TimeoutError` is logged.
  *
  * @param milliseconds - how long the handler may take.
- * @param handler - also gets a signal, to pass on to whatever it waits for.
+ * @param handler - also gets a signal that is aborted after that time, to pass on to `fetch`, say.
  *
  * @example
  * ```ts

@@ -1,11 +1,12 @@
+// @kernia/events 0.1.0: copied from its test/examples/recipes/under-way.ts
 // Needs no Better Auth.
 
 import type { EventBus, EventName, EventPayload } from "@kernia/events";
 
 /**
- * Returns a function that waits until no emit of this bus is under way, those included that begin
- * while it waits: for tests of code that emits without awaiting, and for shutting down. A handler that
- * never settles makes it wait for ever; give it a time limit.
+ * Returns a function that waits until no emit of this bus is under way, including emits that begin while
+ * it waits. Use it to shut down, and to test code that emits without awaiting. With a handler that never
+ * settles it waits for ever: give that handler a time limit.
  */
 export function trackEmits(bus: EventBus): () => Promise<void> {
   const underWay = new Set<Promise<void>>();
