@@ -77,7 +77,8 @@ describe("the installed package", () => {
   test("exports EventBus and getBus, and shares one bus between its two builds", async () => {
     const printed = await run(
       "shared.mjs",
-      `       import * as esm from "@kernia/events";
+      `import { createRequire } from "node:module";
+       import * as esm from "@kernia/events";
        const cjs = createRequire(import.meta.url)("@kernia/events");
        const [one, other] = [{ pluginState: {} }, { pluginState: {} }];
        console.log(Object.keys(esm).sort().join(), Object.keys(cjs).sort().join());
