@@ -10,9 +10,6 @@ import { createTemporaryFolder } from "../../fixtures/temporary-folder";
 import { bundleUnitTests } from "./bundle";
 import type { Report } from "./run-tests";
 
-const mostFailures = 20;
-const mostCharacters = 2_000;
-
 const require = createRequire(import.meta.url);
 const versionOf = (name: string): string => require(`${name}/package.json`).version;
 const bun = require.resolve("bun/package.json").replace("package.json", "bin/bun.exe");
@@ -29,15 +26,12 @@ if (executablePath) await test("Chromium", () => runInPage(executablePath));
 else console.log(dim("Chromium: skipped; set CHROMIUM to the path of one, or of Chrome"));
 
 async function test(runtime: string, run: () => Promise<Report>): Promise<void> {
-  const { passed, failures } = await run().catch((error): Report => ({
-    passed: 0,
-    failures: [String(error).slice(0, mostCharacters)],
-  }));
+  const { passed, failures } = await run().catch((error) => ({ passed: 0, failures: [error] }));
   const succeeded = passed > 0 && failures.length === 0;
   if (!succeeded) process.exitCode = 1;
   const paint = succeeded ? green : red;
   console.log(`${runtime}: ${paint(`${passed} passed, ${failures.length} failed`)}`);
-  for (const failure of failures.slice(0, mostFailures)) console.log(`  ${failure}`);
+  for (const failure of failures) console.log(`  ${failure}`);
 }
 
 /** As a script that prints the report; these runtimes end it where nobody handles a rejection. */
