@@ -72,7 +72,7 @@ function print(table: Table): Table {
     const figure = table.figures.find((each) => each.name === name);
     if (!figure) return "–";
     const { multiple } = figure;
-    return multiple < 10 ? multiple.toFixed(2) : multiple.toPrecision(3);
+    return multiple < 10 ? multiple.toFixed(2) : format(multiple);
   });
   printRow(`${table.title} (${format(own!.value)} ${table.unit})`, ["1", ...multiples.slice(1)]);
   return table;

@@ -25,7 +25,7 @@ const payload: Payload = {
 };
 /** In handlers called: a contender looks at the clock after these. */
 const handlersAtATime = 10_000;
-const handlersInMemory = 20_000;
+const handlersInMemory = 100_000;
 
 /** The last emitter, so that it is not collected while the next is measured. */
 export let kept: Emitter | undefined;
