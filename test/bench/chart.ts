@@ -1,5 +1,4 @@
-import { library } from "./contenders";
-import { format, type Table } from "./report";
+import type { Table } from "./measurements";
 
 const width = 760;
 const nameWidth = 180;
@@ -8,7 +7,6 @@ const rowHeight = 20;
 const barHeight = 12;
 const titleHeight = 40;
 const footerHeight = 17;
-const charactersPerLine = 118;
 
 /** Draws each table as bars, as an SVG, with what they were measured on below. */
 export function drawChart(tables: readonly Table[], footer: readonly string[]): string {
@@ -19,7 +17,7 @@ export function drawChart(tables: readonly Table[], footer: readonly string[]): 
     parts.push(text(0, y + 24, title, "title"));
     y += titleHeight;
     for (const { name, value } of figures) {
-      const own = name.startsWith(library.name) ? "own" : undefined;
+      const own = name === figures[0]!.name ? "own" : undefined;
       const length = (value / most) * (width - nameWidth - valueWidth);
       parts.push(text(0, y + barHeight - 2, name, own));
       parts.push(bar(nameWidth, y, Math.max(1, length), own));
@@ -28,13 +26,13 @@ export function drawChart(tables: readonly Table[], footer: readonly string[]): 
     }
   }
   y += rowHeight;
-  for (const line of footer.flatMap(wrap)) {
+  for (const line of footer) {
     parts.push(text(0, y, line, "footer"));
     y += footerHeight;
   }
 
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${y}" width="${width}" height="${y}" role="img">
-<title>Benchmark of ${library.name}; shorter is better</title>
+<title>Benchmark of @kernia/events; shorter is better</title>
 <style>
 text { font: 13px system-ui, sans-serif; fill: #57606a; }
 .title { font-weight: 600; }
@@ -69,13 +67,6 @@ function escape(content: string): string {
   return content.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 }
 
-/** Breaks a line after commas where it would be wider than the chart. */
-function wrap(line: string): string[] {
-  const lines = [""];
-  for (const part of line.split(/(?<=, )/)) {
-    const last = lines.at(-1)!;
-    if ((last + part).length > charactersPerLine) lines.push(part);
-    else lines[lines.length - 1] = last + part;
-  }
-  return lines;
+export function format(value: number): string {
+  return value < 100 ? value.toFixed(1) : Math.round(value).toLocaleString("en");
 }

@@ -1,26 +1,30 @@
-import type { Contender } from "./contenders";
-import type { Figure } from "./report";
-
 /** What a contender does again and again while it is its turn. */
 export interface Entry {
-  readonly contender: Pick<Contender, "name" | "lacks">;
+  readonly name: string;
   work(): void | Promise<void>;
   /** Of how many pieces the work is, emits or handlers: the time of one is the figure. */
   readonly pieces: number;
 }
 
+export interface Figure {
+  readonly name: string;
+  readonly value: number;
+  /** How many times the library's; of times, within a round. */
+  readonly multiple: number;
+}
+
 const rounds = 31;
-/** Who is done sooner goes again, so that nobody's turn is shorter for being quick. */
+/** An entry that is done sooner runs again, so that no turn is shorter for being quick. */
 const turnMilliseconds = 10;
-/** Who has taken this long has no further turn: with some, one takes seconds. */
+/** An entry that has taken this long has no further turn: with some, one takes seconds. */
 const mostMilliseconds = 2_000;
 
 /**
- * Has the contenders, of which the library is the first, take turns, each round in another order.
+ * Has the entries, of which the library's is the first, take turns, each round in another order.
  *
- * What counts is the time that this process had a processor, not the time that it waited for one beside
- * others. Contenders are compared within a round, by the median of all rounds: what makes the whole
- * machine slow lasts longer than a round, and slows down both.
+ * It measures the time that this process had a processor, not the time that it waited for one beside
+ * others. Entries are compared within a round, by the median of all rounds: what makes the whole machine
+ * slow lasts longer than a round, and slows down both.
  */
 export async function takeTurns(entries: readonly Entry[]): Promise<Figure[]> {
   const times = entries.map((): number[] => []);
@@ -34,11 +38,9 @@ export async function takeTurns(entries: readonly Entry[]): Promise<Figure[]> {
       times[index]!.push((milliseconds * 1e6) / (repetitions * entries[index]!.pieces));
     }
   }
-
   const own = times[0]!;
-  return entries.map(({ contender: { name, lacks } }, index) => ({
+  return entries.map(({ name }, index) => ({
     name,
-    ...(lacks && { lacks }),
     value: median(times[index]!),
     multiple: median(times[index]!.map((time, round) => time / own[round]!)),
   }));

@@ -21,12 +21,6 @@ declare global {
   }
 }
 
-declare module "@kernia/events" {
-  interface Events {
-    "billing.invoice.voided": Invoice;
-  }
-}
-
 const bus = new EventBus();
 const member = { organizationId: "o", userId: "u", role: "member" };
 
@@ -56,32 +50,22 @@ describe("the standard payloads", () => {
   });
 
   test("belong to the standard events", () => {
-    expectTypeOf<Events["organization.member.added"]>().toExtend<MemberEvent>();
-    expectTypeOf<Events["organization.member.removed"]>().toExtend<MemberEvent>();
-    expectTypeOf<Events["organization.member.updated"]>().toExtend<MemberEvent>();
-    expectTypeOf<Events["organization.member.added"]["action"]>().toEqualTypeOf<"added">();
-    expectTypeOf<Events["organization.member.removed"]["action"]>().toEqualTypeOf<"removed">();
-    expectTypeOf<Events["organization.member.updated"]["action"]>().toEqualTypeOf<"updated">();
     expectTypeOf<Events["organization.member.added"]>().toEqualTypeOf<MemberEvent<"added">>();
+    expectTypeOf<Events["organization.member.removed"]>().toEqualTypeOf<MemberEvent<"removed">>();
+    expectTypeOf<Events["organization.member.updated"]>().toEqualTypeOf<MemberEvent<"updated">>();
     expectTypeOf<Events["user.deleted"]>().toEqualTypeOf<UserEvent>();
   });
 });
 
 describe("a declared event", () => {
   test("is emitted with its own payload", () => {
-    expectTypeOf(bus.emit("user.deleted", { userId: "u", action: "deleted" })).toEqualTypeOf<
-      Promise<void>
-    >();
-    void bus.emit("organization.member.added", { ...member, action: "added" });
-    void bus.emit("organization.member.removed", { ...member, action: "removed" });
-    void bus.emit("organization.member.updated", { ...member, action: "updated" });
+    const emitted = bus.emit("organization.member.added", { ...member, action: "added" });
+    expectTypeOf(emitted).toEqualTypeOf<Promise<void>>();
   });
 
   test("accepts no other action, no missing field, no wrong type, and no missing payload", () => {
     // @ts-expect-error
     void bus.emit("organization.member.added", { ...member, action: "removed" });
-    // @ts-expect-error
-    void bus.emit("organization.member.removed", { ...member, action: "updated" });
     // @ts-expect-error
     void bus.emit("user.deleted", { userId: "u" });
     // @ts-expect-error
@@ -95,9 +79,6 @@ describe("a declared event", () => {
       expectTypeOf(payload).toExtend<MemberEvent>();
       expectTypeOf(payload.action).toEqualTypeOf<"added">();
     });
-    bus.on("user.deleted", async (payload) => {
-      expectTypeOf(payload).toEqualTypeOf<UserEvent>();
-    });
   });
 
   test("takes a handler for plain MemberEvent", () => {
@@ -106,14 +87,10 @@ describe("a declared event", () => {
     bus.on("organization.member.removed", handler);
     bus.on("organization.member.updated", handler);
     bus.off("organization.member.updated", handler);
-    for (const name of ["organization.member.added", "organization.member.removed"] as const) {
-      bus.on(name, handler);
-    }
   });
 
   test("takes a handler that needs no payload, and one that returns anything", () => {
     bus.on("user.deleted", () => {});
-    bus.on("user.deleted", async () => 42);
     bus.on("user.deleted", ({ userId }) => userId);
   });
 
@@ -127,41 +104,15 @@ describe("a declared event", () => {
   });
 });
 
-describe("an event that a plugin declares in the global KerniaEvents", () => {
-  test("is one of the events", () => {
-    expectTypeOf<Events["billing.invoice.paid"]>().toEqualTypeOf<Invoice>();
-    expectTypeOf<EventPayload<"billing.invoice.paid">>().toEqualTypeOf<Invoice>();
-  });
-
-  test("is checked where it is emitted", () => {
-    void bus.emit("billing.invoice.paid", { invoiceId: "i", amount: 1 });
-    // @ts-expect-error
-    void bus.emit("billing.invoice.paid", { invoiceId: "i" });
-    // @ts-expect-error
-    void bus.emit("billing.invoice.paid", { invoiceId: "i", amount: "1" });
-  });
-
-  test("is checked where it is subscribed to", () => {
-    bus.on("billing.invoice.paid", (payload) => {
-      expectTypeOf(payload).toEqualTypeOf<Invoice>();
-    });
-    bus.on("billing.invoice.paid", (payload: { readonly amount: number }) => payload);
-    // @ts-expect-error
-    bus.on("billing.invoice.paid", (payload: UserEvent) => payload);
-  });
-});
-
-describe("an event that a plugin declares by augmenting Events", () => {
-  test("is checked where it is emitted, and where it is subscribed to", () => {
-    void bus.emit("billing.invoice.voided", { invoiceId: "i", amount: 1 });
-    // @ts-expect-error
-    void bus.emit("billing.invoice.voided", { invoiceId: "i" });
-    bus.on("billing.invoice.voided", (payload) => {
-      expectTypeOf(payload).toEqualTypeOf<Invoice>();
-    });
-    // @ts-expect-error
-    bus.on("billing.invoice.voided", (payload: UserEvent) => payload);
-  });
+test("an event that a plugin declares in the global KerniaEvents is one of the events", () => {
+  expectTypeOf<Events["billing.invoice.paid"]>().toEqualTypeOf<Invoice>();
+  expectTypeOf<EventPayload<"billing.invoice.paid">>().toEqualTypeOf<Invoice>();
+  void bus.emit("billing.invoice.paid", { invoiceId: "i", amount: 1 });
+  // @ts-expect-error
+  void bus.emit("billing.invoice.paid", { invoiceId: "i", amount: "1" });
+  bus.on("billing.invoice.paid", (payload) => expectTypeOf(payload).toEqualTypeOf<Invoice>());
+  // @ts-expect-error
+  bus.on("billing.invoice.paid", (payload: UserEvent) => payload);
 });
 
 describe("an event that nobody declared", () => {
@@ -171,27 +122,12 @@ describe("an event that nobody declared", () => {
     void bus.emit("my.own", undefined);
   });
 
-  test("gives its handlers the type that they annotate", () => {
-    bus.on("my.own", (invoice: Invoice) => {
-      expectTypeOf(invoice).toEqualTypeOf<Invoice>();
-    });
+  test("gives its handlers the type that they annotate, or unknown", () => {
+    bus.on("my.own", (payload) => expectTypeOf(payload).toEqualTypeOf<unknown>());
     bus.on("my.own", async (invoice: Invoice) => invoice.amount);
     const handler = (invoice: Invoice): void => void invoice;
     bus.on("my.own", handler);
     bus.off("my.own", handler);
-  });
-
-  test("gives unknown to a handler without annotation", () => {
-    bus.on("my.own", (payload) => {
-      expectTypeOf(payload).toEqualTypeOf<unknown>();
-    });
-  });
-
-  test("may have a name that is known only at run time", () => {
-    const dynamic = String(member);
-    void bus.emit(dynamic, { any: "thing" });
-    bus.on(dynamic, (payload) => expectTypeOf(payload).toEqualTypeOf<unknown>());
-    bus.on(dynamic, (invoice: Invoice) => invoice.amount);
   });
 
   test("has a name that is a string", () => {
@@ -204,17 +140,12 @@ describe("an event that nobody declared", () => {
   });
 });
 
-describe("on", () => {
-  test("returns a function that needs nothing and returns nothing", () => {
-    expectTypeOf(bus.on("user.deleted", () => {})).toEqualTypeOf<() => void>();
-  });
-
-  test("takes functions only", () => {
-    // @ts-expect-error
-    bus.on("user.deleted", undefined);
-    // @ts-expect-error
-    bus.on("my.own", "handler");
-  });
+test("on takes functions only, and returns a function that needs nothing", () => {
+  expectTypeOf(bus.on("user.deleted", () => {})).toEqualTypeOf<() => void>();
+  // @ts-expect-error
+  bus.on("user.deleted", undefined);
+  // @ts-expect-error
+  bus.on("my.own", "handler");
 });
 
 describe("the type of a bus", () => {
@@ -236,13 +167,6 @@ describe("the type of a bus", () => {
         return super.on(event, handler);
       }
 
-      override off<Name extends EventName, Undeclared = unknown>(
-        event: Name,
-        handler: EventHandler<EventPayload<Name, Undeclared>>,
-      ): void {
-        super.off(event, handler);
-      }
-
       override emit<Name extends EventName>(
         event: Name,
         payload: EventPayload<Name>,
@@ -254,16 +178,11 @@ describe("the type of a bus", () => {
   });
 });
 
-describe("a logger", () => {
-  test("needs error, and nothing else", () => {
-    expectTypeOf(bus).toExtend<EventBus>();
-    new EventBus({ error() {} });
-    new EventBus({ error: (message: string, ...details: unknown[]) => [message, details] });
-    new EventBus({ error: async () => {} });
-    expectTypeOf<{ error(message: unknown, data: object): void }>().toExtend<Logger>();
-    // @ts-expect-error
-    new EventBus({ warn() {} });
-    // @ts-expect-error
-    new EventBus("console");
-  });
+test("a logger needs error, and nothing else", () => {
+  new EventBus({ error: async (message: string, ...details: unknown[]) => [message, details] });
+  expectTypeOf<{ error(message: unknown, data: object): void }>().toExtend<Logger>();
+  // @ts-expect-error
+  new EventBus({ warn() {} });
+  // @ts-expect-error
+  new EventBus("console");
 });

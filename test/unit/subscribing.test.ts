@@ -46,7 +46,7 @@ describe("on", () => {
 });
 
 describe("the function that on returns", () => {
-  test("undoes the registration", async () => {
+  test("removes the registration", async () => {
     const bus = new EventBus();
     let calls = 0;
     const unsubscribe = bus.on("a", () => calls++);
@@ -57,7 +57,7 @@ describe("the function that on returns", () => {
     expect(calls).toBe(0);
   });
 
-  test("undoes exactly its own registration of a handler registered twice", async () => {
+  test("removes exactly its own registration of a handler registered twice", async () => {
     const bus = new EventBus();
     const seen: string[] = [];
     const twice = () => seen.push("twice");
@@ -71,7 +71,7 @@ describe("the function that on returns", () => {
     expect(seen).toEqual(["twice", "between"]);
   });
 
-  test("undoes it once, however often it is called", async () => {
+  test("removes it once, however often it is called", async () => {
     const bus = new EventBus();
     let calls = 0;
     const handler = () => calls++;
@@ -86,7 +86,7 @@ describe("the function that on returns", () => {
     expect(calls).toBe(1);
   });
 
-  test("does nothing after off undid the registration", async () => {
+  test("does nothing after off removed the registration", async () => {
     const bus = new EventBus();
     let calls = 0;
     const handler = () => calls++;
@@ -99,21 +99,10 @@ describe("the function that on returns", () => {
 
     expect(calls).toBe(1);
   });
-
-  test("needs no this", async () => {
-    const bus = new EventBus();
-    let calls = 0;
-    const subscription = { unsubscribe: bus.on("a", () => calls++) };
-
-    subscription.unsubscribe.call(undefined);
-    await bus.emit("a", undefined);
-
-    expect(calls).toBe(0);
-  });
 });
 
 describe("off", () => {
-  test("undoes the earliest registration of the handler", async () => {
+  test("removes the earliest registration of the handler", async () => {
     const bus = new EventBus();
     const seen: string[] = [];
     const twice = () => seen.push("twice");
@@ -166,17 +155,5 @@ describe("off", () => {
     expect(() => new EventBus().off(null as never, () => {})).toThrow(
       new TypeError("event must be of type string, got null"),
     );
-  });
-});
-
-describe("a bus", () => {
-  test("hears nothing of another", async () => {
-    const bus = new EventBus();
-    let calls = 0;
-    bus.on("a", () => calls++);
-
-    await new EventBus().emit("a", undefined);
-
-    expect(calls).toBe(0);
   });
 });

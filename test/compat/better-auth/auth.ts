@@ -6,12 +6,6 @@ import pg from "pg";
 export const password = "correct horse battery staple";
 const url = "http://127.0.0.1";
 
-export interface TestUser {
-  readonly email: string;
-  readonly id: string;
-  readonly cookie: string;
-}
-
 /** Better Auth with its tables, on the database whose URL is this program's argument. */
 export async function startAuth(options: BetterAuthOptions) {
   const pool = new pg.Pool({ connectionString: process.argv[2]! });
@@ -31,34 +25,31 @@ export async function startAuth(options: BetterAuthOptions) {
   );
   await (await getMigrations(auth.options)).runMigrations();
 
-  async function request(path: string, body: object, cookie = ""): Promise<Response> {
+  /** Returns the answer, with the cookies that it sets. */
+  async function post(path: string, body: object, { cookie } = { cookie: "" }): Promise<Answer> {
     const headers = { "content-type": "application/json", origin: url, cookie };
-    const init = { method: "POST", body: JSON.stringify(body) };
-    const response = await auth.handler(
-      new Request(`${url}/api/auth${path}`, {
-        ...init,
-        headers: { ...headers, "x-forwarded-for": "192.0.2.7" },
-      }),
-    );
-    if (response.ok) return response;
-    throw new Error(`${path} answered ${response.status}: ${await response.text()}`);
+    const request = new Request(`${url}/api/auth${path}`, {
+      method: "POST",
+      headers: { ...headers, "x-forwarded-for": "192.0.2.7" },
+      body: JSON.stringify(body),
+    });
+    const response = await auth.handler(request);
+    const text = await response.text();
+    if (!response.ok) throw new Error(`${path} answered ${response.status}: ${text}`);
+    const cookies = response.headers.getSetCookie().map((cookie) => cookie.split(";")[0]);
+    return { ...JSON.parse(text || "{}"), cookie: cookies.join("; ") };
   }
 
-  return {
-    auth,
-    pool,
+  async function signUp(name: string) {
+    const email = `${name}@example.com`;
+    const { user, cookie } = await post("/sign-up/email", { name, email, password });
+    return { email, id: user.id, cookie };
+  }
+  return { auth, pool, post, signUp };
+}
 
-    async post(path: string, body: object, { cookie }: TestUser): Promise<{ id: string }> {
-      const text = await (await request(path, body, cookie)).text();
-      return JSON.parse(text || "{}");
-    },
-
-    async signUp(name: string): Promise<TestUser> {
-      const email = `${name}@example.com`;
-      const response = await request("/sign-up/email", { name, email, password });
-      const cookies = response.headers.getSetCookie().map((cookie) => cookie.split(";")[0]);
-      const { user } = (await response.json()) as { user: { id: string } };
-      return { email, id: user.id, cookie: cookies.join("; ") };
-    },
-  };
+interface Answer {
+  readonly id: string;
+  readonly user: { readonly id: string };
+  readonly cookie: string;
 }
