@@ -287,6 +287,23 @@ describe("the calls to Stripe", () => {
     expect(app.stripe.calls).toBe(0);
   });
 
+  test("are made after an error, also where the row has the number of members", async () => {
+    const lovelace = await app.startOrganization();
+    const { owner, organizationId } = lovelace;
+    // Asked for the subscription, Stripe answers; the reply to the update is lost.
+    const held = app.stripe.hold("POST");
+    const joined = join(owner, organizationId, "Bob");
+    await held.arrived;
+    app.stripe.fault = "lost reply";
+    held.release();
+    const bob = await joined;
+    app.stripe.fault = undefined;
+
+    must(await bob.client.post("/organization/leave", { organizationId }));
+
+    expect(await app.counts(lovelace)).toEqual(equal(1));
+  });
+
   test("are shared by events at the same time: a hundred take two syncs", async () => {
     const { organizationId } = await app.startOrganization();
     const { calls, syncSeats } = createHandler();

@@ -26,9 +26,9 @@ declare global {
  * - Ids that count up, where users subscribe too: user 5 and organization 5 share a `referenceId`.
  */
 export function seatSync(options: SeatSyncOptions): {
-  readonly id: "seat-sync";
-  readonly schema: typeof schema;
-  init(auth: AuthContext): void;
+  id: "seat-sync";
+  schema: typeof schema;
+  init: BetterAuthPlugin["init"] & {};
 } {
   return {
     id: "seat-sync",
@@ -36,17 +36,13 @@ export function seatSync(options: SeatSyncOptions): {
     init(auth) {
       const { plugins = [] } = auth.options;
       checkOrder(plugins);
-      const off = (reason: string) => auth.logger.warn(`Seat sync is off: ${reason}.`);
+      const warn = (text: string) => auth.logger.warn(`Seat sync ${text}.`);
       if (!auth.tables["member"])
-        return off("there are no members without the organization plugin");
+        return warn("is off: there are no members without the organization plugin");
       if (typeof options.plans !== "function" && !options.plans.some((plan) => plan.seatPriceId))
-        return off("none of its plans has a seatPriceId");
-      if (!plugins.some(({ id }) => id === "standard-events")) {
-        auth.logger.warn(
-          "Seat sync does not find the plugin standard-events. Add it, unless something else emits " +
-            "organization.member.added and organization.member.removed.",
-        );
-      }
+        return warn("is off: none of its plans has a seatPriceId");
+      if (!plugins.some(({ id }) => id === "standard-events"))
+        warn("does not find the plugin standard-events: add it, or emit its events yourself");
       const bus = getBus(auth);
       const syncSeats = createSeatSync(auth, options);
       bus.on("organization.member.added", syncSeats);
@@ -124,9 +120,11 @@ export function createSeatSync(
 
     function start(): Promise<void> {
       waiting.delete(key);
-      const work = syncOrganization(change);
-      const end = () => underWay.delete(key);
-      underWay.set(key, work.then(end, end));
+      const work = syncOrganization(change).finally(() => underWay.delete(key));
+      underWay.set(
+        key,
+        work.catch(() => {}),
+      );
       return work;
     }
   };
@@ -146,6 +144,11 @@ export function createSeatSync(
   }
 
   async function syncRow(row: Subscription, plans: Plans, action?: string): Promise<void> {
+    const where = [{ field: "id", value: row.id }];
+    const save = (seats: number | null) =>
+      adapter.update({ model: "subscription", where, update: { seats } });
+    // After an error, Stripe may have either number: the row has none, so that the next change asks Stripe.
+    const forget = (error: unknown) => save(null).then(() => Promise.reject(error));
     // Of the thousand events of one deletion, only the first finds a difference and calls Stripe.
     let seats = action && paidStatuses.includes(row.status) ? row.seats : undefined;
     // Members may come and go while Stripe answers, and other servers may be writing too. Each counts
@@ -155,10 +158,8 @@ export function createSeatSync(
       if (members === seats) return;
       const isAmbiguous = members === 0 && action !== "removed";
       if (isAmbiguous && (await count("user", "id", row.referenceId)) > 0) return;
-      if (!(await setQuantity(row, plans, members))) return;
-      const where = [{ field: "id", value: row.id }];
-      await adapter.update({ model: "subscription", where, update: { seats: members } });
-      seats = members;
+      if (!(await setQuantity(row, plans, members).catch(forget))) return;
+      await save((seats = members));
     }
   }
 
@@ -172,16 +173,15 @@ export function createSeatSync(
     const all = { subscription: id, limit: 100 };
     const { data } = page.has_more ? await stripe.subscriptionItems.list(all, callOptions) : page;
     const plan = findPlan(row.plan, data, plans);
-    const seatItems = data.filter(({ price }) => plans.some((p) => p.seatPriceId === price.id));
+    const seats = data.filter(({ price }) => plans.some((p) => p.seatPriceId === price.id));
     const price = plan?.seatPriceId;
-    const kept = seatItems.find((item) => item.price.id === price) ?? seatItems[0];
+    const kept = seats.find((item) => item.price.id === price) ?? seats[0];
     // Without members and without seats, nothing shows that it was ever an organization's.
     const seat = kept ? { id: kept.id } : price && quantity > 0 && { price };
     if (!seat) return false;
 
-    const surplus = seatItems.filter((item) => item !== kept);
-    const deletions = surplus.map(({ id }) => ({ id, deleted: true }));
-    const changes = kept?.quantity === quantity ? deletions : [...deletions, { ...seat, quantity }];
+    const surplus = seats.filter((item) => item !== kept).map(({ id }) => ({ id, deleted: true }));
+    const changes = kept?.quantity === quantity ? surplus : [...surplus, { ...seat, quantity }];
     const update: Stripe.SubscriptionUpdateParams = endOrResume(subscription, quantity);
     const isPaid = paidStatuses.includes(status);
     if (isPaid && changes.length > 0) {
