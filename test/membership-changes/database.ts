@@ -1,7 +1,15 @@
 import type { BetterAuthOptions } from "better-auth";
+import type { Defer } from "../fixtures/deferred";
 import type { Tables } from "./expected";
 
 export type DatabaseOption = NonNullable<BetterAuthOptions["database"]>;
+
+/** A database with an adapter, as users of Better Auth have it. */
+export interface Engine {
+  readonly name: string;
+  /** Creates a new database, which is removed at the end. */
+  open(defer: Defer): Promise<Database>;
+}
 
 /** What Better Auth writes to, and what others see of it. */
 export interface Database {
@@ -16,25 +24,9 @@ export interface Database {
   readonly outside: Outside;
 }
 
-/** Reads and fills the tables past Better Auth, and on a connection of its own. */
+/** Reads the tables on a connection of its own. */
 export interface Outside {
   readTables(): Promise<Tables>;
-  /** How many rows each table has. */
-  countRows(): Promise<Record<string, number>>;
   /** How many rows of that table have these values. */
   count(table: string, values: Record<string, string>): Promise<number>;
-  /** Returns the ids of the new rows, in their order. */
-  insert(table: string, rows: readonly Record<string, unknown>[]): Promise<string[]>;
 }
-
-/** The tables that a change of members, or the deletion of a user, may concern. */
-export const tables = [
-  "user",
-  "session",
-  "account",
-  "organization",
-  "member",
-  "invitation",
-  "team",
-  "teamMember",
-] as const;

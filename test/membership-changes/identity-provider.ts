@@ -1,20 +1,13 @@
-import { once } from "node:events";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { text } from "node:stream/consumers";
 import type { Defer } from "../fixtures/deferred";
+import { serve } from "../fixtures/loopback";
 
 /** Stands in for Okta and GitLab: says yes to any code, which is the address of who signs in. */
 export async function startIdentityProvider(defer: Defer): Promise<string> {
-  const server = createServer((request, response) => void answer(request, response));
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  defer(async () => {
-    server.closeAllConnections();
-    server.close();
-    await once(server, "close");
-  });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { url, close } = await serve((request, response) => void answer(request, response));
+  defer(close);
+  return url;
 }
 
 async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -2,12 +2,10 @@ import { byAccountRoutes } from "./by-account-routes";
 import { byAdapter } from "./by-adapter";
 import { byOrganizationRoutes } from "./by-organization-routes";
 import { byProvisioning } from "./by-provisioning";
-import { byServerSideCalls } from "./by-server-side-calls";
 import type { MembershipChange } from "./membership-change";
 
 export const membershipChanges: readonly MembershipChange[] = [
   ...byOrganizationRoutes,
-  ...byServerSideCalls,
   ...byAccountRoutes,
   ...byProvisioning,
   ...byAdapter,

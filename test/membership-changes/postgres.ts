@@ -43,7 +43,7 @@ export async function openPostgres(
     queries,
     transactions: !withoutTransactions,
     serialIds,
-    outside: await outsideOf(pool, { serialIds }),
+    outside: await outsideOf(pool),
     async connect(options) {
       const pool = createPool(url, { max: connections });
       defer(() => pool.end());

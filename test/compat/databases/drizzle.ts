@@ -1,7 +1,7 @@
 import { getAuthTables, type DBFieldAttribute } from "@better-auth/core/db";
 import type { BetterAuthOptions } from "better-auth";
-import { encodeForSqlite, migrate, outsideOf } from "../../membership-changes/sql";
-import type { Engine } from "./engine";
+import { migrate, outsideOf } from "../../membership-changes/sql";
+import type { Engine } from "../../membership-changes/database";
 import { createMariaDb } from "./mariadb";
 import { adaptedPostgres } from "./postgres";
 import { createSqlite } from "./sqlite";
@@ -63,7 +63,7 @@ const drizzleSqlite: Engine = {
     const connect = await createSqlite(defer);
     return {
       transactions: false,
-      outside: await outsideOf(connect(), { encode: encodeForSqlite }),
+      outside: await outsideOf(connect()),
       async connect(options) {
         await migrate({ ...options, database: connect() });
         const schema = tablesOf(options, sqliteTable as never, {

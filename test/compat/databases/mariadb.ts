@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Defer } from "../../fixtures/deferred";
 import { startMariaDb } from "../../fixtures/mariadb";
 import { databaseOf } from "../../membership-changes/sql";
-import type { Engine } from "./engine";
+import type { Engine } from "../../membership-changes/database";
 
 export const mariaDb: Engine = {
   name: "Kysely, MariaDB",

@@ -5,7 +5,7 @@ import { createDatabase, createPool, startPostgres } from "../../fixtures/postgr
 import type { DatabaseOption } from "../../membership-changes/database";
 import { openPostgres } from "../../membership-changes/postgres";
 import { migrate, outsideOf } from "../../membership-changes/sql";
-import type { Engine } from "./engine";
+import type { Engine } from "../../membership-changes/database";
 
 export const postgresEngines: readonly Engine[] = [
   { name: "Kysely, PostgreSQL", open: (defer) => openPostgres(defer, {}) },

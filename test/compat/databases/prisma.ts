@@ -8,7 +8,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { getAuthTables, type DBFieldAttribute } from "@better-auth/core/db";
 import type { BetterAuthOptions } from "better-auth";
-import type { Engine } from "./engine";
+import type { Engine } from "../../membership-changes/database";
 import { adaptedPostgres } from "./postgres";
 
 const run = promisify(execFile);

@@ -7,7 +7,7 @@ import { observe, Recorder } from "../../membership-changes/observe";
 import { startServer } from "../../membership-changes/server";
 import { measure } from "./cost";
 import { drizzleEngines } from "./drizzle";
-import type { Engine } from "./engine";
+import type { Engine } from "../../membership-changes/database";
 import { mariaDb } from "./mariadb";
 import { memory } from "./memory";
 import { postgresEngines } from "./postgres";
@@ -91,8 +91,8 @@ async function run({ name, open }: Engine, defer: Defer): Promise<Result> {
     name,
     `${right} of ${possible.length}`,
     `${unchanged} of ${comparable.length}`,
-    share(rates.roles, ratesWithout.roles),
-    share(rates.removals, ratesWithout.removals),
+    share(rates[0], ratesWithout[0]),
+    share(rates[1], ratesWithout[1]),
   ];
   return { cells, isRight: right === possible.length && unchanged === comparable.length };
 }

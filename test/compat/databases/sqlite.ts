@@ -1,14 +1,14 @@
 import { join } from "node:path";
 import { createTemporaryFolder } from "../../fixtures/temporary-folder";
 import type { Defer } from "../../fixtures/deferred";
-import { databaseOf, encodeForSqlite } from "../../membership-changes/sql";
-import type { Engine } from "./engine";
+import { databaseOf } from "../../membership-changes/sql";
+import type { Engine } from "../../membership-changes/database";
 
 export const sqlite: Engine = {
   name: "Kysely, SQLite",
   async open(defer) {
     const connect = await createSqlite(defer);
-    return databaseOf(connect, { encode: encodeForSqlite });
+    return databaseOf(connect);
   },
 };
 
@@ -23,8 +23,7 @@ export const d1: Engine = {
     });
     defer(() => worker.dispose());
     const database = await worker.getD1Database("DB");
-    const options = { transactions: false, mostValues: 100, encode: encodeForSqlite };
-    return databaseOf(() => database as never, options);
+    return databaseOf(() => database as never, false);
   },
 };
 
