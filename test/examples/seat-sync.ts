@@ -148,7 +148,7 @@ export function createSeatSync(
     const save = (seats: number | null) =>
       adapter.update({ model: "subscription", where, update: { seats } });
     // After an error, Stripe may have either number: the row has none, so that the next change asks Stripe.
-    const forget = (error: unknown) => save(null).then(() => Promise.reject(error));
+    const forget = (reason: unknown) => save(null).then(() => Promise.reject(reason));
     // Of the thousand events of one deletion, only the first finds a difference and calls Stripe.
     let seats = action && paidStatuses.includes(row.status) ? row.seats : undefined;
     // Members may come and go while Stripe answers, and other servers may be writing too. Each counts

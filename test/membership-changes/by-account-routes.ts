@@ -1,11 +1,10 @@
 import { randomUUID } from "node:crypto";
-import { createOrganization, must, password, type TestUser } from "../fixtures/users";
+import { must, password, type TestUser } from "../fixtures/users";
 import {
   atOnce,
   change,
   deleteAccount,
   deleteOrganization,
-  leave,
   preparedChange,
   remove,
   twiceAtOnce,

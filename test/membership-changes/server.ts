@@ -26,9 +26,7 @@ export interface ServerOptions {
 /** What the app's own hooks answer; they are removed after each change. */
 export interface Hooks {
   deleteUser?: () => boolean | void;
-  beforeDeleteUser?: () => void;
   updateSession?: () => void;
-  acceptInvitation?: () => void;
   addMember?: () => void | { data: { role: string } };
   removeMember?: () => void;
   updateMemberRole?: () => void | { data: { role: string } };
@@ -67,16 +65,10 @@ export async function startServer(
   const scimOrganization = { id: "" };
   const directory = scim({
     connections: [
-      {
-        id: "directory",
-        credentials: [{ type: "bearer", id: "token", token: scimToken }],
-      },
+      { id: "directory", credentials: [{ type: "bearer", id: "token", token: scimToken }] },
     ],
     projection: {
-      roles: {
-        map: ({ source }) => [source.displayName],
-        exists: () => true,
-      },
+      roles: { map: ({ source }) => [source.displayName], exists: () => true },
       // The plugin leaves it to the app which organization is meant; this is as its docs do it.
       async reconcileUser({ userId, active, grants }, { database }) {
         const organizationId = scimOrganization.id;
@@ -102,7 +94,6 @@ export async function startServer(
       invitationLimit: 5_000,
       teams: { enabled: true, maximumMembersPerTeam: 3 },
       organizationHooks: {
-        beforeAcceptInvitation: async () => hooks.acceptInvitation?.(),
         beforeAddMember: async () => hooks.addMember?.(),
         beforeRemoveMember: async () => hooks.removeMember?.(),
         beforeUpdateMemberRole: async () => hooks.updateMemberRole?.(),
@@ -137,9 +128,7 @@ export async function startServer(
       gitlab: { clientId: "client", clientSecret: "secret", issuer: identityProvider },
     },
     trustedOrigins: [identityProvider],
-    user: {
-      deleteUser: { enabled: true, beforeDelete: async () => hooks.beforeDeleteUser?.() },
-    },
+    user: { deleteUser: { enabled: true } },
     databaseHooks: {
       user: {
         create: { before: async () => ({ data: { emailVerified: true } }) },

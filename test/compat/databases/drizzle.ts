@@ -10,16 +10,15 @@ const drizzlePostgres = (transaction: boolean): Engine =>
   adaptedPostgres("Drizzle", transaction, async (options, pool) => {
     const { drizzle } = await import("drizzle-orm/node-postgres");
     const { drizzleAdapter } = await import("@better-auth/drizzle-adapter");
-    const { boolean, bigint, integer, jsonb, pgTable, text, timestamp } =
+    const { bigint, boolean, jsonb, pgTable, text, timestamp } =
       await import("drizzle-orm/pg-core");
     const schema = tablesOf(options, pgTable as never, {
       id: () => text("id").primaryKey(),
-      column(name, { type, bigint: isBig }) {
-        if (type === "boolean") return boolean(name);
-        if (type === "date") return timestamp(name, { withTimezone: true });
-        if (type === "number") return isBig ? bigint(name, { mode: "number" }) : integer(name);
-        return isJson(type) ? jsonb(name) : text(name);
-      },
+      boolean,
+      date: (name) => timestamp(name, { withTimezone: true }),
+      json: jsonb,
+      number: (name) => bigint(name, { mode: "number" }),
+      text,
     });
     return drizzleAdapter(drizzle(pool, { schema }), { provider: "pg", schema, transaction });
   });
@@ -29,7 +28,7 @@ const drizzleMariaDb: Engine = {
   async open(defer) {
     const { drizzle } = await import("drizzle-orm/mysql2");
     const { drizzleAdapter } = await import("@better-auth/drizzle-adapter");
-    const { boolean, int, mysqlTable, text, timestamp, varchar } =
+    const { bigint, boolean, mysqlTable, text, timestamp, varchar } =
       await import("drizzle-orm/mysql-core");
     const connect = await createMariaDb(defer);
     return {
@@ -40,11 +39,11 @@ const drizzleMariaDb: Engine = {
         await migrate({ ...options, database: pool });
         const schema = tablesOf(options, mysqlTable as never, {
           id: () => varchar("id", { length: 36 }).primaryKey(),
-          column(name, { type }) {
-            if (type === "boolean") return boolean(name);
-            if (type === "date") return timestamp(name, { fsp: 3 });
-            return type === "number" ? int(name) : text(name);
-          },
+          boolean,
+          date: (name) => timestamp(name, { fsp: 3 }),
+          json: text,
+          number: (name) => bigint(name, { mode: "number" }),
+          text,
         });
         const database = drizzle(pool as never, { schema, mode: "default" });
         return drizzleAdapter(database, { provider: "mysql", schema, transaction: true });
@@ -68,11 +67,11 @@ const drizzleSqlite: Engine = {
         await migrate({ ...options, database: connect() });
         const schema = tablesOf(options, sqliteTable as never, {
           id: () => text("id").primaryKey(),
-          column(name, { type }) {
-            if (type === "boolean") return integer(name, { mode: "boolean" });
-            if (type === "date") return integer(name, { mode: "timestamp_ms" });
-            return type === "number" ? integer(name) : text(name);
-          },
+          boolean: (name) => integer(name, { mode: "boolean" }),
+          date: (name) => integer(name, { mode: "timestamp_ms" }),
+          json: text,
+          number: integer,
+          text,
         });
         return drizzleAdapter(drizzle(connect(), { schema }), { provider: "sqlite", schema });
       },
@@ -87,22 +86,28 @@ export const drizzleEngines: readonly Engine[] = [
   drizzleSqlite,
 ];
 
+type Column = (name: string) => unknown;
+interface Columns extends Record<"boolean" | "date" | "json" | "number" | "text", Column> {
+  id(): unknown;
+}
+
 /** What the command line of Better Auth would write for these options. */
 function tablesOf(
   options: BetterAuthOptions,
   table: (name: string, columns: Record<string, unknown>) => unknown,
-  { id, column }: { id(): unknown; column(name: string, field: DBFieldAttribute): unknown },
+  columns: Columns,
 ): Record<string, unknown> {
+  const column = (name: string, { type }: DBFieldAttribute) => {
+    if (type === "boolean" || type === "date" || type === "number") return columns[type](name);
+    return type === "string" || Array.isArray(type) ? columns.text(name) : columns.json(name);
+  };
   const entries = Object.values(getAuthTables(options)).map(({ modelName, fields }) => {
-    const columns = Object.entries(fields).map(([key, field]) => {
+    const ofFields = Object.entries(fields).map(([key, field]) => {
       const name = field.fieldName ?? key;
       return [name, column(name, field)] as const;
     });
-    return [modelName, table(modelName, { id: id(), ...Object.fromEntries(columns) })] as const;
+    const ofTable = { id: columns.id(), ...Object.fromEntries(ofFields) };
+    return [modelName, table(modelName, ofTable)] as const;
   });
   return Object.fromEntries(entries);
-}
-
-function isJson(type: DBFieldAttribute["type"]): boolean {
-  return type === "json" || type === "string[]" || type === "number[]";
 }

@@ -1,6 +1,6 @@
 import { withDeferred, type Defer } from "../../fixtures/deferred";
 import { startPostgres } from "../../fixtures/postgres";
-import { bold, dim, green, heading, red } from "../../fixtures/print";
+import { dim, heading, red } from "../../fixtures/print";
 import { standardEvents } from "../../examples/standard-events";
 import { membershipChanges } from "../../membership-changes/membership-changes";
 import { observe, Recorder } from "../../membership-changes/observe";
@@ -39,12 +39,6 @@ if (chosen.length === 0) {
   process.exit(2);
 }
 
-interface Result {
-  readonly cells: readonly string[];
-  readonly isRight: boolean;
-}
-const header = ["database", "events right", "unchanged", "roles a second", "removals a second"];
-
 // Better Auth prints what a request failed with, which is compared here.
 console.error = () => {};
 const results = await withDeferred(async (defer) => {
@@ -57,7 +51,7 @@ const results = await withDeferred(async (defer) => {
   }
   return results;
 });
-printTable(results);
+console.table(results);
 process.exitCode = results.every(({ isRight }) => isRight) ? 0 : 1;
 
 async function run({ name, open }: Engine, defer: Defer): Promise<Result> {
@@ -87,14 +81,18 @@ async function run({ name, open }: Engine, defer: Defer): Promise<Result> {
   // Without the recorder, which takes its time too.
   const measured = await startServer(defer, await open(defer), { plugins: [standardEvents()] });
   const [rates, ratesWithout] = await measure([measured, without]);
-  const cells = [
-    name,
-    `${right} of ${possible.length}`,
-    `${unchanged} of ${comparable.length}`,
-    share(rates[0], ratesWithout[0]),
-    share(rates[1], ratesWithout[1]),
-  ];
-  return { cells, isRight: right === possible.length && unchanged === comparable.length };
+  return {
+    database: name,
+    "events right": `${right} of ${possible.length}`,
+    unchanged: `${unchanged} of ${comparable.length}`,
+    "roles a second": share(rates[0], ratesWithout[0]),
+    "removals a second": share(rates[1], ratesWithout[1]),
+    isRight: right === possible.length && unchanged === comparable.length,
+  };
+}
+
+interface Result extends Record<string, unknown> {
+  readonly isRight: boolean;
 }
 
 function share(rate: number, without: number): string {
@@ -104,7 +102,7 @@ function share(rate: number, without: number): string {
 function didNotRun({ name }: Engine) {
   return (error: unknown): Result => {
     console.log(red(`  did not run: ${String(error)}`));
-    return { cells: [name, "did not run"], isRight: false };
+    return { database: name, "events right": "did not run", isRight: false };
   };
 }
 
@@ -120,17 +118,4 @@ function differences(expected: string, actual: string): string[] {
     ...one.filter((line) => !other.includes(line)).map((line) => `without: ${line.trim()}`),
     ...other.filter((line) => !one.includes(line)).map((line) => `with:    ${line.trim()}`),
   ];
-}
-
-function printTable(results: readonly Result[]): void {
-  const lines = [header, ...results.map(({ cells }) => cells)];
-  const widths = header.map((_, column) =>
-    Math.max(...lines.map((line) => line[column]?.length ?? 0)),
-  );
-  const format = (cells: readonly string[]) =>
-    cells.map((cell, column) => cell.padEnd(widths[column]!)).join("   ");
-  console.log(`\n${bold(format(header))}`);
-  for (const { cells, isRight } of results) {
-    console.log(isRight ? green(format(cells)) : red(`${format(cells)} ✗`));
-  }
 }
