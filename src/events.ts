@@ -39,7 +39,7 @@ declare global {
 
 /**
  * The map from event name to payload: the four standard events, and those that plugins declare in
- * the global interface `KerniaEvents`, so that whoever emits and whoever subscribes is type-checked.
+ * the global interface `KerniaEvents`, so that emitting and subscribing are type-checked.
  */
 export interface Events extends KerniaEvents {
   "organization.member.added": MemberEvent<"added">;
@@ -53,7 +53,7 @@ export type EventName = keyof Events | (string & {});
 
 /**
  * The payload of the event called `Name`: what {@link Events} declares for it, or `Undeclared` for a
- * name that nobody declared.
+ * name without a declaration.
  */
 export type EventPayload<Name extends EventName, Undeclared = unknown> = Name extends keyof Events
   ? Events[Name]

@@ -14,8 +14,8 @@ export interface AuthContext {
 
 /**
  * Returns the bus at `auth.pluginState.events`, the one that all plugins of this auth context share,
- * and creates it on the first call. A bus that is there already is respected, whoever created it: a
- * subclass, a fake, or the bus of another copy of this package.
+ * and creates it on the first call. A bus that is already there is respected: a subclass, a fake, or
+ * the bus of another copy of this package.
  *
  * In a Better Auth or Kernia plugin, call it in `init` with the context that you get there: request
  * contexts are copies that share `pluginState` only once it exists.
@@ -34,7 +34,7 @@ export interface AuthContext {
  */
 export function getBus(auth: AuthContext): EventBus {
   checkType(auth, "object", "auth");
-  // On the promise `auth.$context` itself there would be a bus that nobody hears.
+  // A bus on the promise `auth.$context` itself would have no subscribers.
   if (typeof (auth as Auth).then === "function") throw new TypeError("auth must be awaited first");
   const { pluginState = {}, logger }: Auth = auth;
   checkType(pluginState, "object", "auth.pluginState");

@@ -170,7 +170,7 @@ function differences(was: Row, is: Row, role = is.role): Change[] {
   }
   if (role === was.role) return [];
   const update = member("updated", { ...is, role });
-  // Whoever set it back at the same moment may have seen no change.
+  // The request that set it back may have read it before, and then emits nothing.
   return is.role === was.role ? [update, member("updated", is)] : [update];
 }
 
