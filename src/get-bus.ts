@@ -22,8 +22,8 @@ export interface AuthContext {
  *
  * @param auth - the auth context, whose logger the bus reports to; the global `console` if it has none.
  * @returns the one bus of that context.
- * @throws TypeError if `auth` is not an object or is a promise, or if something that is not a bus is
- * in the way; then nothing is overwritten.
+ * @throws TypeError if `auth` is not an object or is a promise, or if `auth.pluginState.events` is
+ * something that is not a bus; then nothing is overwritten.
  *
  * @example
  * ```ts
