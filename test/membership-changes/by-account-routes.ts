@@ -14,10 +14,6 @@ import {
 } from "./membership-change";
 
 const accounts: MembershipChange[] = [
-  preparedChange("delete an account without memberships", async ({ signUp }) => {
-    const dave = await signUp("Dave");
-    return async () => must(await deleteAccount(dave));
-  }),
   preparedChange("delete an account with two memberships", async (scenario) => {
     await scenario.join(await scenario.organization(), "owner", scenario.bob);
     return async () => must(await deleteAccount(scenario.bob));
@@ -32,10 +28,6 @@ const accounts: MembershipChange[] = [
   }),
   change("delete an account that a database hook keeps", ({ bob, hooks }) => {
     hooks.deleteUser = () => false;
-    return deleteAccount(bob);
-  }),
-  change("delete an account while a database hook throws", ({ bob, hooks }) => {
-    hooks.deleteUser = veto;
     return deleteAccount(bob);
   }),
   twiceAtOnce("delete an account", ({ bob }) => deleteAccount(bob)),

@@ -10,12 +10,6 @@ const byIdentityProvider: MembershipChange[] = [
       return signInBySso(scenario, providerId, `${name}@${domain}`);
     }),
   ),
-  preparedChange("sign in by SSO with an invitation", async (scenario) => {
-    const { ada, organizationId } = scenario;
-    const { providerId, domain } = await scenario.ssoProvider(organizationId);
-    await invite(ada, organizationId, `bob@${domain}`);
-    return signInBySso(scenario, providerId, `bob@${domain}`);
-  }),
   preparedChange("sign in by GitLab, in a verified domain of an organization", async (scenario) => {
     const { domain } = await scenario.ssoProvider(scenario.organizationId);
     return signInByGitlab(scenario, `bob@${domain}`);
@@ -34,11 +28,6 @@ const byScim: MembershipChange[] = [
     const { id } = await scim(scenario, "POST", "/Users", scimUser(), 201);
     scenario.hooks.provision = veto;
     return () => scim(scenario, "PATCH", `/Users/${id}`, replace("active", false));
-  }),
-  preparedChange("SCIM replaces a user by what is there", async (scenario) => {
-    const user = scimUser();
-    const { id } = await scim(scenario, "POST", "/Users", user, 201);
-    return () => scim(scenario, "PUT", `/Users/${id}`, { ...user, displayName: "Robert" });
   }),
   preparedChange("SCIM deletes a user", async (scenario) => {
     const { id } = await scim(scenario, "POST", "/Users", scimUser(), 201);

@@ -93,27 +93,16 @@ export async function observe(
   const orders = concurrent ? [events, [...events].reverse()] : [events];
   const isWay = severalTimes && orders.some((order) => leadsTo(before, order, after));
   if (!isExpected && !isWay) {
-    faults.push(`emitted ${list(events)}`, `expected ${list(expected)}`);
+    faults.push(`emitted ${sorted(events)}`, `expected ${sorted(expected)}`);
   }
   // Where memberships outlive their user, they are removed later, if at all.
   if (!concurrent && !keepsMemberships && deletedTooEarly(events) !== undefined) {
-    faults.push(`user.deleted before a removal: ${list(events)}`);
+    faults.push(`user.deleted before a removal: ${JSON.stringify(events)}`);
   }
   if (!severalTimes && recorder.tooEarly.length > 0) {
-    faults.push(`emitted before others could see it: ${list(recorder.tooEarly)}`);
+    faults.push(`emitted before others could see it: ${sorted(recorder.tooEarly)}`);
   }
   return { faults, behaviour };
-}
-
-const mostListed = 6;
-
-function list(events: readonly StandardEvent[]): string {
-  const listed = events.slice(0, mostListed).map(([event, payload]) => {
-    const role = "role" in payload ? ` (${payload.role})` : "";
-    return `${event} ${payload.userId.slice(0, 6)}${role}`;
-  });
-  if (events.length > mostListed) listed.push(`and ${events.length - mostListed} more`);
-  return listed.length === 0 ? "nothing" : listed.join(", ");
 }
 
 /** As text that is the same whenever the same happens. */
