@@ -8,7 +8,6 @@ import {
   preparedChange,
   remove,
   twiceAtOnce,
-  veto,
   type MembershipChange,
   type Scenario,
 } from "./membership-change";

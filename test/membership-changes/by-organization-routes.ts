@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import { accept, createOrganization, invite, must } from "../fixtures/users";
 import {
   atOnce,

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { invite, must, type TestUser } from "../fixtures/users";
+import { must, type TestUser } from "../fixtures/users";
 import { preparedChange, veto, type MembershipChange, type Scenario } from "./membership-change";
 import { scimToken } from "./server";
 
