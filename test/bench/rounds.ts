@@ -1,4 +1,4 @@
-/** What a contender does again and again while it is its turn. */
+/** What a peer does again and again while it is its turn. */
 export interface Entry {
   readonly name: string;
   work(): void | Promise<void>;
@@ -6,10 +6,16 @@ export interface Entry {
   readonly pieces: number;
 }
 
-export interface Figure {
+export interface Table {
+  readonly title: string;
+  readonly figures: readonly Figure[];
+}
+
+interface Figure {
   readonly name: string;
+  /** Nanoseconds of processor time. */
   readonly value: number;
-  /** How many times the library's; of times, within a round. */
+  /** How many times the library's within a round. */
   readonly multiple: number;
 }
 
@@ -22,46 +28,41 @@ const mostMilliseconds = 2_000;
 /**
  * Has the entries, of which the library's is the first, take turns, each round in another order.
  *
- * It measures the time that this process had a processor, not the time that it waited for one beside
- * others. Entries are compared within a round, by the median of all rounds: what makes the whole machine
- * slow lasts longer than a round, and slows down both.
+ * Entries are compared within a round, by the median of all rounds: what makes the whole machine slow
+ * lasts longer than a round, and slows down both.
  */
-export async function takeTurns(entries: readonly Entry[]): Promise<Figure[]> {
+export async function takeTurns(title: string, entries: readonly Entry[]): Promise<Table> {
   const times = entries.map((): number[] => []);
   const spent = entries.map(() => 0);
   for (let round = 0; round < rounds; round++) {
     for (let turn = 0; turn < entries.length; turn++) {
       const index = (turn + round) % entries.length;
       if (spent[index]! > mostMilliseconds) continue;
-      const { milliseconds, repetitions } = await takeTurn(entries[index]!);
+      const { work, pieces } = entries[index]!;
+      const { milliseconds, repetitions } = await takeTurn(work);
       spent[index]! += milliseconds;
-      times[index]!.push((milliseconds * 1e6) / (repetitions * entries[index]!.pieces));
+      times[index]!.push((milliseconds * 1e6) / (repetitions * pieces));
     }
   }
-  const own = times[0]!;
-  return entries.map(({ name }, index) => ({
+  const figures = entries.map(({ name }, index) => ({
     name,
     value: median(times[index]!),
-    multiple: median(times[index]!.map((time, round) => time / own[round]!)),
+    multiple: median(times[index]!.map((time, round) => time / times[0]![round]!)),
   }));
+  return { title, figures };
 }
 
-async function takeTurn({ work }: Entry) {
-  const start = processorMilliseconds();
+async function takeTurn(work: Entry["work"]) {
+  const start = process.cpuUsage();
   for (let repetitions = 1; ; repetitions++) {
     await work();
-    const milliseconds = processorMilliseconds() - start;
+    // Of all threads of this process, those that compile and collect garbage included.
+    const { user, system } = process.cpuUsage(start);
+    const milliseconds = (user + system) / 1_000;
     if (milliseconds >= turnMilliseconds) return { milliseconds, repetitions };
   }
 }
 
-/** Of all threads of this process, those that compile and collect garbage included. */
-function processorMilliseconds(): number {
-  const { user, system } = process.cpuUsage();
-  return (user + system) / 1_000;
-}
-
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((one, other) => one - other);
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
+function median(values: readonly number[]): number {
+  return [...values].sort((one, other) => one - other)[Math.floor(values.length / 2)]!;
 }

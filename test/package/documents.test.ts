@@ -1,12 +1,27 @@
-import { existsSync, readFileSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, posix } from "node:path";
+import { transform } from "esbuild";
 import { describe, expect, inject, test } from "vitest";
-import { documents } from "./documents";
-import { root } from "./installed";
+import { node } from "../fixtures/npm";
+import { root, tsc } from "./installed";
 
-const installed = inject("installed");
+const { folder, package: installed, files } = inject("installed");
 const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+const documents = [
+  "README.md",
+  "test/examples/README.md",
+  "test/bench/README.md",
+  ".github/CONTRIBUTING.md",
+  ".github/SECURITY.md",
+].map((path) => ({ path, text: readFileSync(join(root, path), "utf8") }));
 const textOf = (path: string) => documents.find((each) => each.path === path)?.text ?? "";
+
+const blocks = documents.flatMap(({ path, text }) =>
+  [...text.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, source], index) => ({
+    name: `${path.replaceAll(/\W/g, "-")}-${index + 1}`,
+    source: source!,
+  })),
+);
 
 test("the README is short enough to be read", () => {
   expect(textOf("README.md").split(/\s+/).length).toBeLessThanOrEqual(1_500);
@@ -21,13 +36,13 @@ test("CONTRIBUTING lists every command that there is", () => {
 
 describe.each(documents)("$path", ({ path, text }) => {
   test("quotes files as they are", () => {
-    const quotes = quotesIn(text);
+    const quotes = [...text.matchAll(/<!-- from (\S+) -->\n\n```\w+\n([\s\S]*?)```/g)];
     const withoutIndent = (text: string) => text.replaceAll(/^ +/gm, "");
 
     expect(quotes.length).toBe(text.split("<!-- from").length - 1);
-    for (const { file, quote } of quotes) {
-      const source = readFileSync(join(root, file), "utf8");
-      expect(withoutIndent(source)).toContain(withoutIndent(quote));
+    for (const [, file, quote] of quotes) {
+      const source = readFileSync(join(root, file!), "utf8");
+      expect(withoutIndent(source)).toContain(withoutIndent(quote!));
     }
   });
 
@@ -40,7 +55,7 @@ describe.each(documents)("$path", ({ path, text }) => {
       const [file, heading] = link.split("#");
       const target = file ? posix.join(posix.dirname(path), file) : path;
       if (!existsSync(join(root, target))) return true;
-      if (installed.files.includes(path) && !isInstalled(target)) return true;
+      if (files.includes(path) && !isInstalled(target)) return true;
       return heading !== undefined && !headingsIn(textOf(target)).includes(heading);
     });
 
@@ -48,14 +63,31 @@ describe.each(documents)("$path", ({ path, text }) => {
   });
 });
 
-function isInstalled(target: string): boolean {
-  return installed.files.some((file) => file === target || file.startsWith(`${target}/`));
-}
+test("the blocks, and the examples that they use, compile in a strict project", async () => {
+  cpSync(join(installed, "test/examples"), join(folder, "src"), { recursive: true });
+  for (const { name, source } of blocks) writeFileSync(join(folder, `src/${name}.ts`), source);
+  const options =
+    "--strict --exactOptionalPropertyTypes --noUncheckedIndexedAccess --noImplicitReturns " +
+    "--noPropertyAccessFromIndexSignature --noUnusedLocals --noUnusedParameters --erasableSyntaxOnly " +
+    "--verbatimModuleSyntax --skipLibCheck --noEmit --module nodenext --lib es2022 --types node";
+  const sources = readdirSync(join(folder, "src"), { recursive: true, encoding: "utf8" })
+    .filter((path) => path.endsWith(".ts"))
+    .map((path) => join("src", path));
 
-/** The blocks that say with a comment above them which file they are from. */
-function quotesIn(text: string) {
-  const quotes = text.matchAll(/<!-- from (\S+) -->\n\n```\w+\n([\s\S]*?)```/g);
-  return [...quotes].map(([, file, quote]) => ({ file: file!, quote: quote! }));
+  expect(sources.length).toBeGreaterThan(15 + blocks.length);
+  expect(await node(folder, tsc, ...options.split(" "), ...sources)).toBe("");
+});
+
+test.for(blocks)("$name runs, and prints what it says that it prints", async ({ name, source }) => {
+  const { code } = await transform(source, { loader: "ts", format: "esm" });
+  writeFileSync(join(folder, `${name}.mjs`), code);
+
+  const printed = [...source.matchAll(/^\/\/ prints (.*\n)/gm)].map(([, line]) => line);
+  expect(await node(folder, `${name}.mjs`)).toBe(printed.join(""));
+});
+
+function isInstalled(target: string): boolean {
+  return files.some((file) => file === target || file.startsWith(`${target}/`));
 }
 
 /** The npm scripts that it names. */
@@ -74,10 +106,6 @@ function linksIn(text: string): string[] {
 
 /** Its headings, as links name them. */
 function headingsIn(text: string): string[] {
-  return [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading]) =>
-    heading!
-      .toLowerCase()
-      .replace(/[^\w\s-]/g, "")
-      .replaceAll(" ", "-"),
-  );
+  const headings = [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading]) => heading!.toLowerCase());
+  return headings.map((heading) => heading.replace(/[^\w\s-]/g, "").replaceAll(" ", "-"));
 }

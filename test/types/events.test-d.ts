@@ -9,6 +9,7 @@ import {
   type UserEvent,
 } from "@kernia/events";
 import { describe, expectTypeOf, test } from "vitest";
+import type { PublishableEvent } from "../examples/outbox/publish";
 
 interface Invoice {
   readonly invoiceId: string;
@@ -18,143 +19,95 @@ interface Invoice {
 declare global {
   interface KerniaEvents {
     "billing.invoice.paid": Invoice;
+    "test.date": { readonly at: Date };
   }
 }
 
 const bus = new EventBus();
 const member = { organizationId: "o", userId: "u", role: "member" };
 
-describe("the standard payloads", () => {
-  test("are readonly", () => {
-    expectTypeOf<MemberEvent>().toEqualTypeOf<{
-      readonly organizationId: string;
-      readonly userId: string;
-      readonly role: string;
-      readonly action: "added" | "removed" | "updated";
-    }>();
-    expectTypeOf<MemberEvent<"added">["action"]>().toEqualTypeOf<"added">();
-    // @ts-expect-error
-    expectTypeOf<MemberEvent<"deleted">>().toBeObject();
-    expectTypeOf<UserEvent>().toEqualTypeOf<{
-      readonly userId: string;
-      readonly action: "deleted";
-    }>();
-
-    const change = (event: MemberEvent, user: UserEvent) => {
-      // @ts-expect-error
-      event.role = "admin";
-      // @ts-expect-error
-      user.userId = "another";
-    };
-    expectTypeOf(change).toBeFunction();
-  });
-
-  test("belong to the standard events", () => {
-    expectTypeOf<Events["organization.member.added"]>().toEqualTypeOf<MemberEvent<"added">>();
-    expectTypeOf<Events["organization.member.removed"]>().toEqualTypeOf<MemberEvent<"removed">>();
-    expectTypeOf<Events["organization.member.updated"]>().toEqualTypeOf<MemberEvent<"updated">>();
-    expectTypeOf<Events["user.deleted"]>().toEqualTypeOf<UserEvent>();
-  });
+test("the standard payloads are readonly", () => {
+  interface MemberFields {
+    readonly organizationId: string;
+    readonly userId: string;
+    readonly role: string;
+    readonly action: "added" | "removed" | "updated";
+  }
+  expectTypeOf<MemberEvent>().toEqualTypeOf<MemberFields>();
+  expectTypeOf<UserEvent>().toEqualTypeOf<{
+    readonly userId: string;
+    readonly action: "deleted";
+  }>();
+  expectTypeOf<Events["organization.member.added"]>().toEqualTypeOf<MemberEvent<"added">>();
+  expectTypeOf<Events["organization.member.removed"]>().toEqualTypeOf<MemberEvent<"removed">>();
+  expectTypeOf<Events["organization.member.updated"]>().toEqualTypeOf<MemberEvent<"updated">>();
+  expectTypeOf<Events["user.deleted"]>().toEqualTypeOf<UserEvent>();
 });
 
 describe("a declared event", () => {
-  test("is emitted with its own payload", () => {
+  test("is emitted with its own payload, and with no other", () => {
     const emitted = bus.emit("organization.member.added", { ...member, action: "added" });
     expectTypeOf(emitted).toEqualTypeOf<Promise<void>>();
-  });
-
-  test("accepts no other action, no missing field, no wrong type, and no missing payload", () => {
+    void bus.emit("billing.invoice.paid", { invoiceId: "i", amount: 1 });
     // @ts-expect-error
     void bus.emit("organization.member.added", { ...member, action: "removed" });
     // @ts-expect-error
     void bus.emit("user.deleted", { userId: "u" });
     // @ts-expect-error
-    void bus.emit("user.deleted", { userId: 1, action: "deleted" });
+    void bus.emit("billing.invoice.paid", { invoiceId: "i", amount: "1" });
     // @ts-expect-error
     void bus.emit("user.deleted");
   });
 
   test("gives its handlers the payload's type", () => {
-    bus.on("organization.member.added", (payload) => {
-      expectTypeOf(payload).toExtend<MemberEvent>();
-      expectTypeOf(payload.action).toEqualTypeOf<"added">();
+    bus.on("organization.member.added", ({ action }) => {
+      expectTypeOf(action).toEqualTypeOf<"added">();
     });
+    bus.on("billing.invoice.paid", (payload) => expectTypeOf(payload).toEqualTypeOf<Invoice>());
   });
 
-  test("takes a handler for plain MemberEvent", () => {
+  test("takes a handler for plain MemberEvent, and one that needs no payload", () => {
     const handler = (event: MemberEvent): void => void event;
     bus.on("organization.member.added", handler);
     bus.on("organization.member.removed", handler);
     bus.on("organization.member.updated", handler);
     bus.off("organization.member.updated", handler);
-  });
-
-  test("takes a handler that needs no payload, and one that returns anything", () => {
-    bus.on("user.deleted", () => {});
-    bus.on("user.deleted", ({ userId }) => userId);
+    bus.on("user.deleted", () => "anything");
   });
 
   test("takes no handler of another payload", () => {
     // @ts-expect-error
-    bus.on("user.deleted", (event: MemberEvent) => event);
+    bus.on("billing.invoice.paid", (event: UserEvent) => event);
     // @ts-expect-error
     bus.on("organization.member.added", (event: { action: "removed" }) => event);
     // @ts-expect-error
     bus.off("user.deleted", (event: MemberEvent) => event);
+    // @ts-expect-error
+    bus.on("user.deleted", undefined);
   });
 });
 
-test("an event that a plugin declares in the global KerniaEvents is one of the events", () => {
-  expectTypeOf<Events["billing.invoice.paid"]>().toEqualTypeOf<Invoice>();
-  expectTypeOf<EventPayload<"billing.invoice.paid">>().toEqualTypeOf<Invoice>();
-  void bus.emit("billing.invoice.paid", { invoiceId: "i", amount: 1 });
-  // @ts-expect-error
-  void bus.emit("billing.invoice.paid", { invoiceId: "i", amount: "1" });
-  bus.on("billing.invoice.paid", (payload) => expectTypeOf(payload).toEqualTypeOf<Invoice>());
-  // @ts-expect-error
-  bus.on("billing.invoice.paid", (payload: UserEvent) => payload);
-});
-
 describe("an event that nobody declared", () => {
-  test("is emitted with any payload", () => {
+  test("is emitted with any payload, under a name that is a string", () => {
     void bus.emit("my.own", { any: "thing" });
-    void bus.emit("my.own", 1);
     void bus.emit("my.own", undefined);
+    // @ts-expect-error
+    void bus.emit(Symbol("event"), undefined);
+    // @ts-expect-error
+    bus.on(1, () => {});
   });
 
   test("gives its handlers the type that they annotate, or unknown", () => {
     bus.on("my.own", (payload) => expectTypeOf(payload).toEqualTypeOf<unknown>());
-    bus.on("my.own", async (invoice: Invoice) => invoice.amount);
-    const handler = (invoice: Invoice): void => void invoice;
-    bus.on("my.own", handler);
+    const handler = async (invoice: Invoice) => invoice.amount;
+    expectTypeOf(bus.on("my.own", handler)).toEqualTypeOf<() => void>();
     bus.off("my.own", handler);
   });
-
-  test("has a name that is a string", () => {
-    // @ts-expect-error
-    bus.on(1, () => {});
-    // @ts-expect-error
-    void bus.emit(Symbol("event"), undefined);
-    // @ts-expect-error
-    bus.off(undefined, () => {});
-  });
-});
-
-test("on takes functions only, and returns a function that needs nothing", () => {
-  expectTypeOf(bus.on("user.deleted", () => {})).toEqualTypeOf<() => void>();
-  // @ts-expect-error
-  bus.on("user.deleted", undefined);
-  // @ts-expect-error
-  bus.on("my.own", "handler");
 });
 
 describe("the type of a bus", () => {
   test("is met by whatever has its three methods", () => {
-    const fake = {
-      on: () => () => {},
-      off: () => {},
-      emit: async () => {},
-    };
+    const fake = { on: () => () => {}, off: () => {}, emit: async () => {} };
     expectTypeOf(fake).toExtend<EventBus>();
   });
 
@@ -166,13 +119,6 @@ describe("the type of a bus", () => {
       ): () => void {
         return super.on(event, handler);
       }
-
-      override emit<Name extends EventName>(
-        event: Name,
-        payload: EventPayload<Name>,
-      ): Promise<void> {
-        return super.emit(event, payload);
-      }
     }
     expectTypeOf(new LoudBus()).toExtend<EventBus>();
   });
@@ -183,6 +129,9 @@ test("a logger needs error, and nothing else", () => {
   expectTypeOf<{ error(message: unknown, data: object): void }>().toExtend<Logger>();
   // @ts-expect-error
   new EventBus({ warn() {} });
-  // @ts-expect-error
-  new EventBus("console");
+});
+
+test("the outbox publishes events whose payload is JSON, and no other", () => {
+  expectTypeOf<"organization.member.added" | "billing.invoice.paid">().toExtend<PublishableEvent>();
+  expectTypeOf<"test.date">().not.toExtend<PublishableEvent>();
 });

@@ -4,17 +4,7 @@ import { describe, expect, test } from "vitest";
 const tick = () => Promise.resolve();
 
 describe("emit", () => {
-  test("calls the handlers in the order of registration", async () => {
-    const bus = new EventBus();
-    const seen: number[] = [];
-    for (const number of [1, 2, 3, 4]) bus.on("a", () => seen.push(number));
-
-    await bus.emit("a", undefined);
-
-    expect(seen).toEqual([1, 2, 3, 4]);
-  });
-
-  test("awaits each handler before the next starts", async () => {
+  test("calls the handlers in the order of registration, awaiting each before the next", async () => {
     const bus = new EventBus();
     const seen: string[] = [];
     for (const name of ["first", "second"]) {
@@ -29,6 +19,18 @@ describe("emit", () => {
     await bus.emit("a", undefined);
 
     expect(seen).toEqual(["first starts", "first ends", "second starts", "second ends", "third"]);
+  });
+
+  test("starts handlers before it returns, up to the first that is awaited", () => {
+    const bus = new EventBus();
+    const seen: number[] = [];
+    bus.on("a", () => seen.push(1));
+    bus.on("a", async () => seen.push(2));
+    bus.on("a", () => seen.push(3));
+
+    void bus.emit("a", undefined);
+
+    expect(seen).toEqual([1, 2]);
   });
 
   test("awaits any thenable, once", async () => {
@@ -49,28 +51,17 @@ describe("emit", () => {
     expect(seen).toEqual(["then", "then", "last"]);
   });
 
-  test("starts handlers before it returns, up to the first that is awaited", () => {
-    const bus = new EventBus();
-    const seen: number[] = [];
-    bus.on("a", () => seen.push(1));
-    bus.on("a", async () => seen.push(2));
-    bus.on("a", () => seen.push(3));
-
-    void bus.emit("a", undefined);
-
-    expect(seen).toEqual([1, 2]);
-  });
-
-  test.each([undefined, null, 0, "text", {}, { then: "no function" }, () => {}])(
-    "awaits nothing for a handler that returns %j",
+  test.each([undefined, null, 0, { then: "not a function" }])(
+    "awaits nothing for a handler that returns %j, which is no failure",
     async (result) => {
-      const bus = new EventBus();
       const seen: string[] = [];
-      bus.on("a", async () => {});
-      bus.on("a", () => {
+      const bus = new EventBus({ error: () => seen.push("logged") });
+      const handler = () => {
         void tick().then(() => seen.push("microtask"));
         return result;
-      });
+      };
+      bus.on("a", async () => {});
+      bus.on("a", handler);
       bus.on("a", () => seen.push("next handler"));
 
       await bus.emit("a", undefined);
@@ -80,25 +71,12 @@ describe("emit", () => {
     },
   );
 
-  test("costs no microtask when there is nothing to await", async () => {
-    const bus = new EventBus();
-    const seen: string[] = [];
-    bus.on("a", () => {});
-
-    const emitted = bus.emit("a", undefined).then(() => seen.push("emitted"));
-    const microtask = tick().then(() => seen.push("microtask"));
-    await Promise.all([emitted, microtask]);
-
-    expect(seen).toEqual(["emitted", "microtask"]);
-  });
-
   test.each<[string, (() => unknown)[]]>([
     ["no handler", []],
     ["sync handlers", [() => "ignored"]],
     ["async handlers", [async () => "ignored"]],
-    ["a failing handler", [() => Promise.reject("ignored")]],
   ])("returns a promise of undefined with %s", async (_, handlers) => {
-    const bus = new EventBus({ error() {} });
+    const bus = new EventBus();
     for (const handler of handlers) bus.on("a", handler);
 
     const emitted = bus.emit("a", undefined);
@@ -106,27 +84,54 @@ describe("emit", () => {
     expect(emitted).toBeInstanceOf(Promise);
     expect(await emitted).toBeUndefined();
   });
-
-  test("throws for an event that is not a string", () => {
-    expect(() => new EventBus().emit(undefined as unknown as string, undefined)).toThrow(
-      new TypeError("event must be of type string, got undefined"),
-    );
-  });
 });
 
-describe("a handler", () => {
-  test("gets the payload itself, and nothing else", async () => {
+test("a handler gets the payload itself, not frozen, and nothing else", async () => {
+  const bus = new EventBus();
+  const payload = { changeable: true };
+  const seen: unknown[][] = [];
+  bus.on("a", async (...args) => seen.push(args));
+  bus.on("a", (...args) => seen.push(args));
+
+  await bus.emit("a", payload);
+
+  expect(seen).toEqual([[payload], [payload]]);
+  expect(seen.every(([first]) => first === payload)).toBe(true);
+  expect(Object.isFrozen(payload)).toBe(false);
+});
+
+// That nobody else is skipped or runs twice, whatever is changed and when, is tested in model.test.ts
+describe.each([
+  ["a sync", (act: () => unknown) => void act()],
+  ["an async", (act: () => unknown) => tick().then(act)],
+])("in an emit under way, while %s handler runs", (_, handle) => {
+  test.each<[string, (bus: EventBus, handler: () => void, unsubscribe: () => void) => void]>([
+    ["the returned function", (_bus, _handler, unsubscribe) => unsubscribe()],
+    ["off", (bus, handler) => bus.off("a", handler)],
+  ])("a handler that %s removes does not start again", async (_, remove) => {
     const bus = new EventBus();
-    const payload = { changeable: true };
-    const seen: unknown[][] = [];
-    bus.on("a", async (...args) => seen.push(args));
-    bus.on("a", (...args) => seen.push(args));
+    const seen: string[] = [];
+    const removed = () => seen.push("removed");
+    bus.on("a", () => handle(() => remove(bus, removed, unsubscribe)));
+    const unsubscribe = bus.on("a", removed);
+    bus.on("a", () => seen.push("last"));
 
-    await bus.emit("a", payload);
+    await bus.emit("a", undefined);
 
-    expect(seen).toEqual([[payload], [payload]]);
-    expect(seen.every(([first]) => first === payload)).toBe(true);
-    expect(Object.isFrozen(payload)).toBe(false);
+    expect(seen).toEqual(["last"]);
+  });
+
+  test("a handler that is added waits for the next emit", async () => {
+    const bus = new EventBus();
+    const seen: string[] = [];
+    bus.on("a", () =>
+      handle(() => bus.on("a", (payload) => seen.push(`added runs for ${payload}`))),
+    );
+
+    await bus.emit("a", "first");
+    await bus.emit("a", "next");
+
+    expect(seen).toEqual(["added runs for next"]);
   });
 });
 
@@ -155,15 +160,12 @@ describe("emits", () => {
       seen.push("outer first");
     });
     bus.on("outer", () => seen.push("outer second"));
-    bus.on("inner", async () => {
-      await tick();
-      seen.push("inner first");
-    });
-    bus.on("inner", () => seen.push("inner second"));
+    bus.on("inner", tick);
+    bus.on("inner", () => seen.push("inner"));
 
     await bus.emit("outer", undefined);
 
-    expect(seen).toEqual(["inner first", "inner second", "outer first", "outer second"]);
+    expect(seen).toEqual(["inner", "outer first", "outer second"]);
   });
 
   test("are not held up by a handler that never settles in another", async () => {
@@ -176,88 +178,5 @@ describe("emits", () => {
     await bus.emit("a", "goes on");
 
     expect(seen).toEqual(["goes on"]);
-  });
-});
-
-test("methods throw when they are not called on the bus itself", () => {
-  const bus = new EventBus();
-  const { on, off, emit } = bus;
-  const proxy = new Proxy(bus, {});
-
-  expect(() => on("a", () => {})).toThrow(TypeError);
-  expect(() => off("a", () => {})).toThrow(TypeError);
-  expect(() => emit("a", undefined)).toThrow(TypeError);
-  expect(() => proxy.on("a", () => {})).toThrow(TypeError);
-  expect(() => proxy.off("a", () => {})).toThrow(TypeError);
-  expect(() => proxy.emit("a", undefined)).toThrow(TypeError);
-});
-
-describe("an event name", () => {
-  test.each(["", "__proto__", "constructor", "hasOwnProperty", "toString", "%s %o", "a b\n☃"])(
-    "may be %j",
-    async (event) => {
-      const bus = new EventBus();
-      const seen: unknown[] = [];
-      await bus.emit(event, "nobody is subscribed");
-      const unsubscribe = bus.on(event, (payload) => seen.push(payload));
-      await bus.emit(event, "received");
-      unsubscribe();
-      await bus.emit(event, "nobody is subscribed");
-
-      expect(seen).toEqual(["received"]);
-    },
-  );
-});
-
-describe("many handlers on one event", () => {
-  const count = 20_000;
-
-  // With time that grows with the number of handlers, this takes minutes.
-  test("are subscribed and unsubscribed, first to last and last to first", async () => {
-    const count = 100_000;
-    const bus = new EventBus();
-    let calls = 0;
-    const subscribeAll = () => Array.from({ length: count }, () => bus.on("a", () => calls++));
-
-    for (const unsubscribe of subscribeAll()) unsubscribe();
-    for (const unsubscribe of subscribeAll().reverse()) unsubscribe();
-    await bus.emit("a", undefined);
-
-    expect(calls).toBe(0);
-  });
-
-  test.each([
-    ["sync", () => {}],
-    ["rejecting", () => Promise.reject(new Error("fails"))],
-  ])("are all called when they are %s", async (_, handler) => {
-    const bus = new EventBus({ error() {} });
-    let calls = 0;
-    for (let index = 0; index < count; index++) {
-      bus.on("a", () => {
-        calls++;
-        return handler();
-      });
-    }
-
-    await bus.emit("a", undefined);
-
-    expect(calls).toBe(count);
-  });
-
-  test("have at most one promise pending", async () => {
-    const bus = new EventBus();
-    let pending = 0;
-    let most = 0;
-    for (let index = 0; index < count; index++) {
-      bus.on("a", async () => {
-        most = Math.max(most, ++pending);
-        await tick();
-        pending--;
-      });
-    }
-
-    await bus.emit("a", undefined);
-
-    expect(most).toBe(1);
   });
 });

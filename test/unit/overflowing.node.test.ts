@@ -15,9 +15,7 @@ function run(script: string) {
 
 test.each([
   ["handlers", "() => void bus.emit(event)"],
-  ["handlers that return the promise of the emit", "() => bus.emit(event)"],
-  ["async handlers", "async () => void bus.emit(event)"],
-  ["async handlers that await the emit", "async () => await bus.emit(event)"],
+  ["async handlers", "async () => await bus.emit(event)"],
 ])("%s that emit each other's events for ever are logged to the console", async (_, handler) => {
   const { stdout, stderr } = await run(`
     import { EventBus } from "@kernia/events";

@@ -24,39 +24,9 @@ describe("on", () => {
 
     expect(calls).toBe(2);
   });
-
-  test.each([undefined, null, "handler", {}, 1])("throws for the handler %j", async (handler) => {
-    const bus = new EventBus();
-
-    expect(() => bus.on("a", handler as never)).toThrow(TypeError);
-    expect(() => bus.on("a", handler as never)).toThrow(
-      `handler must be of type function, got ${handler === null ? "null" : typeof handler}`,
-    );
-    await bus.emit("a", undefined);
-  });
-
-  test("throws for an event that is not a string", () => {
-    const bus = new EventBus();
-
-    expect(() => bus.on(undefined as never, () => {})).toThrow(TypeError);
-    expect(() => bus.on(undefined as never, () => {})).toThrow(
-      "event must be of type string, got undefined",
-    );
-  });
 });
 
 describe("the function that on returns", () => {
-  test("removes the registration", async () => {
-    const bus = new EventBus();
-    let calls = 0;
-    const unsubscribe = bus.on("a", () => calls++);
-
-    expect(unsubscribe()).toBeUndefined();
-    await bus.emit("a", undefined);
-
-    expect(calls).toBe(0);
-  });
-
   test("removes exactly its own registration of a handler registered twice", async () => {
     const bus = new EventBus();
     const seen: string[] = [];
@@ -65,36 +35,24 @@ describe("the function that on returns", () => {
     bus.on("a", () => seen.push("between"));
     const unsubscribeSecond = bus.on("a", twice);
 
-    unsubscribeSecond();
+    expect(unsubscribeSecond()).toBeUndefined();
     await bus.emit("a", undefined);
 
     expect(seen).toEqual(["twice", "between"]);
   });
 
-  test("removes it once, however often it is called", async () => {
+  test("does nothing once the registration is removed, by itself or by off", async () => {
     const bus = new EventBus();
     let calls = 0;
     const handler = () => calls++;
-    const unsubscribe = bus.on("a", handler);
-    unsubscribe();
-    bus.on("a", handler);
-
-    unsubscribe();
-    unsubscribe();
-    await bus.emit("a", undefined);
-
-    expect(calls).toBe(1);
-  });
-
-  test("does nothing after off removed the registration", async () => {
-    const bus = new EventBus();
-    let calls = 0;
-    const handler = () => calls++;
-    const unsubscribe = bus.on("a", handler);
+    const unsubscribeFirst = bus.on("a", handler);
+    const unsubscribeSecond = bus.on("a", handler);
     bus.on("a", handler);
     bus.off("a", handler);
+    unsubscribeSecond();
 
-    unsubscribe();
+    unsubscribeFirst();
+    unsubscribeSecond();
     await bus.emit("a", undefined);
 
     expect(calls).toBe(1);
@@ -102,58 +60,62 @@ describe("the function that on returns", () => {
 });
 
 describe("off", () => {
-  test("removes the earliest registration of the handler", async () => {
+  test("removes the earliest registration of the handler for the event", async () => {
     const bus = new EventBus();
     const seen: string[] = [];
     const twice = () => seen.push("twice");
+    bus.on("b", twice);
     bus.on("a", twice);
     bus.on("a", () => seen.push("between"));
     bus.on("a", twice);
 
     expect(bus.off("a", twice)).toBeUndefined();
     await bus.emit("a", undefined);
+    await bus.emit("b", undefined);
 
-    expect(seen).toEqual(["between", "twice"]);
+    expect(seen).toEqual(["between", "twice", "twice"]);
   });
 
-  test("leaves the handler's registrations for other events", async () => {
-    const bus = new EventBus();
-    const seen: unknown[] = [];
-    const handler = (payload: unknown) => seen.push(payload);
-    bus.on("a", handler);
-    bus.on("b", handler);
-
-    bus.off("a", handler);
-    await bus.emit("a", 1);
-    await bus.emit("b", 2);
-
-    expect(seen).toEqual([2]);
-  });
-
-  test("does nothing for an unknown handler", async () => {
+  test("does nothing for an unknown handler or event", async () => {
     const bus = new EventBus();
     let calls = 0;
     bus.on("a", () => calls++);
 
     bus.off("a", () => {});
+    bus.off("b", () => {});
     await bus.emit("a", undefined);
 
     expect(calls).toBe(1);
   });
-
-  test("does nothing for an unknown event", () => {
-    expect(() => new EventBus().off("unknown", () => {})).not.toThrow();
-  });
-
-  test("throws for something that is not a handler", () => {
-    expect(() => new EventBus().off("a", undefined as never)).toThrow(
-      new TypeError("handler must be of type function, got undefined"),
-    );
-  });
-
-  test("throws for an event that is not a string", () => {
-    expect(() => new EventBus().off(null as never, () => {})).toThrow(
-      new TypeError("event must be of type string, got null"),
-    );
-  });
 });
+
+// With time that grows with the number of handlers, this takes minutes.
+test("100,000 handlers are subscribed, called, and unsubscribed from either end", async () => {
+  const count = 100_000;
+  const bus = new EventBus();
+  let calls = 0;
+  const subscribeAll = () => Array.from({ length: count }, () => bus.on("a", () => calls++));
+
+  for (const unsubscribe of subscribeAll()) unsubscribe();
+  const unsubscribes = subscribeAll();
+  await bus.emit("a", undefined);
+  for (const unsubscribe of unsubscribes.reverse()) unsubscribe();
+  await bus.emit("a", undefined);
+
+  expect(calls).toBe(count);
+});
+
+test.each(["", "__proto__", "hasOwnProperty", "a b\n☃"])(
+  "an event may be called %j",
+  async (event) => {
+    const bus = new EventBus();
+    const seen: unknown[] = [];
+    await bus.emit(event, "nobody is subscribed");
+    const unsubscribe = bus.on(event, (payload) => seen.push(payload));
+    await bus.emit(event, "received");
+    unsubscribe();
+    await bus.emit(event, "nobody is subscribed");
+
+    expect(seen).toEqual(["received"]);
+  },
+);
