@@ -7,7 +7,7 @@ import { startAuthServer } from "../fixtures/auth-server";
 import { Client } from "../fixtures/client";
 import { deferToEnd } from "../fixtures/defer-to-end";
 import { createDatabase, startPostgres } from "../fixtures/postgres";
-import { startUp } from "../fixtures/start-up";
+import { startUp } from "../fixtures/auth-server";
 import { createOrganization, join, must, password, signUp } from "../fixtures/users";
 import { auditLog, createAuditLog } from "./audit-log";
 import { standardEvents } from "./standard-events";

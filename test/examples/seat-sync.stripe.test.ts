@@ -5,7 +5,7 @@ import { pluginKey, startApp, type App } from "../fixtures/app";
 import { deferToEnd } from "../fixtures/defer-to-end";
 import { seatPriceId, supportPlan, teamPlan } from "../fixtures/plans";
 import { createSdkShop, createShop, createSubscriptions, startShop } from "../fixtures/shop";
-import { startUp } from "../fixtures/start-up";
+import { startUp } from "../fixtures/auth-server";
 import { stripeClient, webhookSecret } from "../fixtures/stripe-server";
 import { accept, createOrganization, invite, join, must, signUp } from "../fixtures/users";
 import { seatSync } from "./seat-sync";

@@ -9,7 +9,7 @@ import { EventBus, getBus, type UserEvent } from "@kernia/events";
 import pino from "pino";
 import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import winston from "winston";
-import { startUp } from "../../fixtures/start-up";
+import { startUp } from "../../fixtures/auth-server";
 import { onUntilAborted } from "./abort-signal";
 import { onEveryEvent } from "./every-event";
 import { CollectedFailures } from "./failures";
