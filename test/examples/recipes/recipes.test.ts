@@ -173,7 +173,11 @@ test.each(["with background tasks", "without them"])(
     const settled = trackEmits(bus);
     let release = () => {};
     const released = new Promise<void>((resolve) => (release = resolve));
-    bus.on("privacy.export.requested", ({ userId }) => released.then(() => seen.push(userId)));
+    bus.on("privacy.export.requested", async ({ userId }) => {
+      await released;
+      await new Promise(setImmediate);
+      seen.push(userId);
+    });
     const body = { name: "Ada", email: "ada@example.com", password: "correct horse" };
     const { headers, response } = await auth.api.signUpEmail({ body, returnHeaders: true });
 
