@@ -1,8 +1,15 @@
-import { randomUUID } from "node:crypto";
-import { getBus } from "@kernia/events";
+import { AsyncLocalStorage } from "node:async_hooks";
+import {
+  EventBus,
+  getBus,
+  type EventHandler,
+  type EventName,
+  type EventPayload,
+} from "@kernia/events";
 import type { BetterAuthPlugin } from "better-auth";
 import { admin } from "better-auth/plugins";
 import { auditedEvents, auditLog } from "../examples/audit-log";
+import { onEveryEvent } from "../examples/recipes/every-event";
 import { seatSync } from "../examples/seat-sync";
 import { standardEvents } from "../examples/standard-events";
 import { startAuthServer } from "../fixtures/auth-server";
@@ -12,21 +19,58 @@ import { bold, dim, green, heading, red, table, yellow } from "../fixtures/print
 import { runDemo } from "../fixtures/run-demo";
 import { StripeServer } from "../fixtures/stripe-server";
 import { invite, password, signUp, type TestUser } from "../fixtures/users";
-import { checkout } from "./plugins/checkout";
-import { RequestLog, type Entry } from "./plugins/request-log";
+import { checkout } from "./checkout";
 
 type Request = [by: TestUser, path: string, body: object];
 
 /** Names by id: ids alone are hard to read. */
 const names = new Map<string, string>();
-const thanks: string[] = [];
+/** What happened in the requests, to be printed. */
+const log = new AsyncLocalStorage<string[]>();
+const write = (line: string) => log.getStore()?.push(line);
+let events = 0;
+
+/** Writes events, handlers and log messages for the request in whose async context they are. */
+class LoggedBus extends EventBus {
+  override on<Name extends EventName, Undeclared = unknown>(
+    event: Name,
+    handler: EventHandler<EventPayload<Name, Undeclared>>,
+  ): () => void {
+    return super.on<Name, Undeclared>(event, async (payload) => {
+      try {
+        await handler(payload);
+        write(`      ${handler.name} ${green("done")}`);
+      } catch (error) {
+        write(`      ${handler.name} ${red("failed")}`);
+        throw error;
+      }
+    });
+  }
+}
+
+/** Has to come before the plugins that use the bus. */
+const requestLog: BetterAuthPlugin = {
+  id: "request-log",
+  init({ logger }) {
+    const bus = new LoggedBus(logger);
+    onEveryEvent(bus, (event, payload) => {
+      if (auditedEvents.some((audited) => audited === event)) events++;
+      const fields = Object.entries(payload as object).map((field) => field.join(": "));
+      write(`    ${bold(event)}`);
+      write(dim(`    ${fields.join(", ")}`));
+    });
+    return { context: { pluginState: { events: bus } } };
+  },
+};
 
 /** It knows the event, whose declaration is in this project, and not the plugin that emits it. */
 const welcome = {
   id: "welcome",
   init(auth) {
     getBus(auth).on("billing.subscription.started", function sendThanks({ plan, seats }) {
-      thanks.push(`Thank you for the plan ${plan} with ${seats} seat${seats === 1 ? "" : "s"}.`);
+      write(
+        `      mail: Thank you for the plan ${plan} with ${seats} seat${seats === 1 ? "" : "s"}.`,
+      );
     });
   },
 } satisfies BetterAuthPlugin;
@@ -45,16 +89,20 @@ await runDemo(async (defer) => {
   const stripe = await new StripeServer().start();
   defer(() => stripe.stop());
 
-  const requestLog = new RequestLog();
-  const entriesById = new Map<string, Entry[]>();
-  const entriesOfWebhooks: Entry[] = [];
+  const lines: string[] = [];
+  const webhookLines: string[] = [];
   const server = await startAuthServer({
     databaseUrl,
-    logger: requestLog.logger(),
-    around: ({ headers }, serve) =>
-      requestLog.record(entriesById.get(String(headers["x-request"])) ?? entriesOfWebhooks, serve),
+    logger: {
+      log: (level, message, ...details) => {
+        const [event, ...rest] = details;
+        write(dim(`      logged: ${level.toUpperCase()} ${message} ${event}`));
+        for (const detail of rest) write(dim(`              ${detail}`));
+      },
+    },
+    around: ({ url }, serve) => log.run(url!.endsWith("/webhook") ? webhookLines : lines, serve),
     plugins: [
-      requestLog.plugin(),
+      requestLog,
       admin(),
       welcome,
       standardEvents(),
@@ -68,39 +116,34 @@ await runDemo(async (defer) => {
   stripe.webhookUrl = `${server.url}/api/auth/stripe/webhook`;
   const { adapter } = await server.auth.$context;
 
-  let events = 0;
   let seats = 0;
   let subscriptionId = "";
 
-  /** Sends the requests at once and prints what each of them led to. */
+  /** Sends the requests at once and prints what they led to. */
   async function show(title: string, ...requests: Request[]) {
-    const outcomes = await Promise.all(
+    lines.length = 0;
+    const answers = await Promise.all(
       requests.map(async ([by, path, body]) => {
-        const entries: Entry[] = [];
-        const id = randomUUID();
-        entriesById.set(id, entries);
-        const answer = await by.client.post(path, body, { "x-request": id });
+        const answer = await by.client.post(path, body);
         if (answer.body?.slug) names.set(answer.body.id, `<${answer.body.name}>`);
         const status = answer.status < 400 ? green(answer.status) : yellow(answer.status);
-        return { body: answer.body, path: `POST ${path} ${dim("→")} ${status}`, entries };
+        return { body: answer.body, path: `  POST ${path} ${dim("→")} ${status}` };
       }),
     );
-    await print(title, ...outcomes);
-    return outcomes[0]!.body;
+    await print(title, [...answers.map(({ path }) => path), ...lines]);
+    return answers[0]!.body;
   }
 
-  async function print(title: string, ...outcomes: { path: string; entries: Entry[] }[]) {
+  /** Of several requests, it prints how often they led to each line; their payloads differ. */
+  async function print(title: string, printed: string[]) {
     heading(title);
-    const isOne = outcomes.length === 1;
     const counts = new Map<string, number>();
-    for (const { path, entries } of outcomes) {
-      events += entries.filter(isAudited).length;
-      for (const line of [`  ${path}`, ...entries.flatMap((entry) => describe(entry, isOne))]) {
-        if (isOne) console.log(line);
-        else counts.set(line, (counts.get(line) ?? 0) + 1);
-      }
-    }
-    for (const [line, count] of counts) console.log(dim(`  ${count} ×`) + line);
+    for (const line of printed) counts.set(line, (counts.get(line) ?? 0) + 1);
+    const several = [...counts].filter(([, count]) => count > 1);
+    const counted = several.map(([line, count]) => dim(`  ${count} ×`) + line);
+    const isOne = counts.get(printed[0]!) === 1;
+    for (const line of isOne ? printed : counted)
+      console.log(line.replace(/\w{32}/g, (id) => names.get(id) ?? id));
 
     await stripe.delivered();
     const before = seats;
@@ -132,14 +175,12 @@ await runDemo(async (defer) => {
     "/subscription/upgrade",
     order,
   ]);
-  entriesOfWebhooks.length = 0;
   subscriptionId = stripe.pay(session.id);
   await stripe.delivered();
-  await print("Ada pays: events of the app's own, and a plugin that does not know who emits them", {
-    path: `Stripe: POST /stripe/webhook ${dim("→")} ${green(200)}`,
-    entries: [...entriesOfWebhooks],
-  });
-  for (const line of thanks) console.log(`  mail to Ada: ${line}`);
+  await print("Ada pays: events of the app's own, and a plugin that does not know who emits them", [
+    `  Stripe: POST /stripe/webhook ${dim("→")} ${green(200)}`,
+    ...webhookLines,
+  ]);
 
   const accept = async (guest: TestUser): Promise<Request> => {
     const invitationId = await invite(ada, organizationId, guest.email);
@@ -177,21 +218,16 @@ await runDemo(async (defer) => {
     { userId: third.userId },
   ]);
 
-  const entries: Entry[] = [];
-  await requestLog.record(entries, async () => {
-    const body = { name: "Engine", slug: "engine", userId: ada.userId };
-    const { id: organizationId } = await server.auth.api.createOrganization({ body });
-    names.set(organizationId, "<Engine>");
-    for (const { userId } of others.slice(0, 2)) {
-      await server.auth.api.addMember({ body: { userId, organizationId, role: "member" } });
-    }
-  });
-  events += entries.filter(isAudited).length;
-  const engine = { organizationId: [...names.keys()].at(-1) };
+  const body = { name: "Engine", slug: "engine", userId: ada.userId };
+  const { id: engineId } = await server.auth.api.createOrganization({ body });
+  names.set(engineId, "<Engine>");
+  for (const { userId } of others.slice(0, 2)) {
+    await server.auth.api.addMember({ body: { userId, organizationId: engineId, role: "member" } });
+  }
   await show("Ada deletes another organization, with its three members", [
     ada,
     "/organization/delete",
-    engine,
+    { organizationId: engineId },
   ]);
 
   const of = (field: string) => [{ field, value: organizationId }];
@@ -211,30 +247,3 @@ await runDemo(async (defer) => {
   console.log(isEqual ? green("Members and seats are equal.") : red("Members and seats differ."));
   return isEqual;
 });
-
-function isAudited(entry: Entry): boolean {
-  return entry.kind === "event" && auditedEvents.some((audited) => audited === entry.name);
-}
-
-function describe(entry: Entry, withPayload: boolean): string[] {
-  switch (entry.kind) {
-    case "event": {
-      const fields = Object.entries(entry.payload as object);
-      const payload = fields.map(([field, value]) => `${field}: ${names.get(value) ?? value}`);
-      return [
-        `    ${bold(entry.name)}`,
-        ...(withPayload ? [dim(`    ${payload.join(", ")}`)] : []),
-      ];
-    }
-    case "done":
-      return [`      ${entry.name} ${green("done")}`];
-    case "failed":
-      return [`      ${entry.name} ${red("failed")}`];
-    case "log": {
-      // In two lines if need be, so that they fit a terminal.
-      const [, start = entry.text, end] = /^(.{1,56}) (.*)$/.exec(entry.text) ?? [];
-      const rest = end === undefined ? [] : [dim(`              ${end}`)];
-      return [dim(`      logged: ${start}`), ...rest];
-    }
-  }
-}

@@ -8,7 +8,7 @@ import { tables } from "../fixtures/outbox";
 import { seatPriceId, teamPlan } from "../fixtures/plans";
 import { createPool } from "../fixtures/postgres";
 import { stripeClient } from "../fixtures/stripe-server";
-import { checkout } from "./plugins/checkout";
+import { checkout } from "./checkout";
 
 /** What the auth server sends to the process that started it. */
 export type AuthServerMessage = { readonly kind: "ready"; readonly url: string };

@@ -38,10 +38,12 @@ await runDemo(async (defer) => {
   }
 
   let subscriptionId = "";
+  let before: number | undefined;
   const seats = () => stripe.quantity(subscriptionId, seatPriceId);
-  async function printSeatsOnceDone(before: number | undefined): Promise<void> {
+  async function printSeatsOnceDone(): Promise<void> {
     await untilAllDone(pool);
     console.log(`  seats at Stripe: ${before} → ${bold(seats())}`);
+    before = seats();
   }
 
   heading("An auth server that publishes no standard event, a worker, and triggers");
@@ -65,28 +67,25 @@ await runDemo(async (defer) => {
   // The auth server is about to be killed, and the worker needs no webhook.
   stripe.webhookUrl = undefined;
   await untilAllDone(pool);
+  before = seats();
 
   heading("Bob joins: the request answers, and the worker does the rest");
-  let before = seats();
   await join("Bob");
-  await printSeatsOnceDone(before);
+  await printSeatsOnceDone();
 
   heading("Twenty members are added by one SQL statement, past the auth server");
-  before = seats();
   quiet = true;
   await addMembers(20);
   await untilAllDone(pool);
   quiet = false;
   console.log(dim("    20 × seat-sync, 20 × audit-log"));
-  await printSeatsOnceDone(before);
+  await printSeatsOnceDone();
 
   heading("A transaction adds five members and is rolled back: no event is queued");
-  before = seats();
   await addMembers(5, "rollback");
-  await printSeatsOnceDone(before);
+  await printSeatsOnceDone();
 
   heading("The auth server is killed while eight people accept invitations");
-  before = seats();
   const guests = await Promise.all(
     Array.from({ length: 8 }, async (_, index) => {
       const guest = await signUp(url, `Guest${index + 1}`);
@@ -104,10 +103,9 @@ await runDemo(async (defer) => {
   await untilAllDone(pool);
   quiet = false;
   console.log(`  ${(await counts()).members! - before!} of them are members`);
-  await printSeatsOnceDone(before);
+  await printSeatsOnceDone();
 
   heading("The worker is killed in the middle of a job, while Stripe does not answer");
-  before = seats();
   stripe.fault = "hang";
   const carol = await join("Carol");
   await worker.untilMessage(
@@ -125,7 +123,7 @@ await runDemo(async (defer) => {
   heading("A new worker finishes what was left");
   console.log(dim("  It does Dave's job at once, Carol's after 10 seconds without a heartbeat."));
   await startWorker();
-  await printSeatsOnceDone(before);
+  await printSeatsOnceDone();
 
   const { members, inTheRow, added, auditRows, left } = await counts();
   heading("At the end");

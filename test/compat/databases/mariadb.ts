@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Defer } from "../../fixtures/deferred";
-import { startMariaDb } from "../../fixtures/mariadb";
+import { startMariaDb } from "./start-mariadb";
 import { databaseOf } from "../../membership-changes/sql";
 import type { Engine } from "../../membership-changes/database";
 

@@ -6,13 +6,16 @@ import {
 } from "@opentelemetry/sdk-trace-base";
 import { Writable } from "node:stream";
 import { EventBus, getBus, type UserEvent } from "@kernia/events";
+import { betterAuth } from "better-auth";
+import { memoryAdapter } from "better-auth/adapters/memory";
 import pino from "pino";
-import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import { beforeEach, expect, onTestFinished, test } from "vitest";
 import winston from "winston";
-import { startUp } from "../../fixtures/start-up";
+import { fastPassword, startUp } from "../../fixtures/auth-server";
 import { onUntilAborted } from "./abort-signal";
 import { onEveryEvent } from "./every-event";
 import { CollectedFailures } from "./failures";
+import { privacy } from "./in-background";
 import { forPino, forWinston } from "./loggers";
 import { once } from "./once";
 import { traceEvents } from "./spans";
@@ -31,30 +34,18 @@ beforeEach(() => {
   seen = [];
 });
 
-describe("once", () => {
-  test("the handler runs for one emit, which waits for it, even if it emits again", async () => {
-    once(bus, "user.deleted", async ({ userId }) => {
-      await bus.emit("user.deleted", deleted);
-      await new Promise(setImmediate);
-      seen.push(userId);
-    });
-
+test("once, a handler runs for one emit, which waits for it, even if it emits again", async () => {
+  once(bus, "user.deleted", () => seen.push("never"))();
+  once(bus, "user.deleted", async ({ userId }) => {
     await bus.emit("user.deleted", deleted);
-    seen.push("emitted");
-    await bus.emit("user.deleted", deleted);
-    expect(seen).toEqual(["u_1", "emitted"]);
+    await new Promise(setImmediate);
+    seen.push(userId);
   });
 
-  test("only the returned function unsubscribes it before; off with the handler does not", async () => {
-    const [first, second] = [() => seen.push("first"), () => seen.push("second")];
-    once(bus, "user.deleted", first)();
-    once(bus, "user.deleted", second);
-    bus.off("user.deleted", second);
-
-    await bus.emit("user.deleted", deleted);
-
-    expect(seen).toEqual(["second"]);
-  });
+  await bus.emit("user.deleted", deleted);
+  expect(seen).toEqual(["u_1"]);
+  await bus.emit("user.deleted", deleted);
+  expect(seen).toEqual(["u_1"]);
 });
 
 test("until a signal is aborted: the handler runs before, and neither after nor if it already is", async () => {
@@ -69,15 +60,14 @@ test("until a signal is aborted: the handler runs before, and neither after nor 
   expect(seen).toEqual(["before"]);
 });
 
-test("every event is seen on a bus in use, before its handlers, the last of several first", async () => {
+test("every event is seen on a bus in use, before its handlers", async () => {
   bus.on("user.deleted", () => seen.push("handler"));
   onEveryEvent(bus, (event, payload) => seen.push([event, payload]));
-  onEveryEvent(bus, () => seen.push("last"));
 
   await bus.emit("user.deleted", deleted);
   await bus.emit("my.own", 1);
 
-  expect(seen).toEqual(["last", ["user.deleted", deleted], "handler", "last", ["my.own", 1]]);
+  expect(seen).toEqual([["user.deleted", deleted], "handler", ["my.own", 1]]);
 });
 
 test("emits under way are waited for, including those that begin meanwhile", async () => {
@@ -90,10 +80,8 @@ test("emits under way are waited for, including those that begin meanwhile", asy
     await new Promise(setImmediate);
     seen.push("forgotten");
   });
-  await settled();
 
   void bus.emit("user.deleted", deleted);
-  expect(() => bus.emit(1 as unknown as string, deleted)).toThrow(TypeError);
   await settled();
 
   expect(seen).toEqual(["forgotten"]);
@@ -112,11 +100,9 @@ test("each emit has a span, which ends after its last handler, even if one fails
   });
 
   await bus.emit("user.deleted", deleted);
-  await bus.emit("my.own", undefined);
 
-  const names = exporter.getFinishedSpans().map(({ name }) => name);
-  expect(names).toEqual(["event user.deleted", "event my.own"]);
   expect(seen).toEqual([0]);
+  expect(exporter.getFinishedSpans()).toMatchObject([{ name: "event user.deleted" }]);
 });
 
 test("a time limit ends the wait for a handler that hangs, and a logger collects the failure", async () => {
@@ -124,9 +110,15 @@ test("a time limit ends the wait for a handler that hangs, and a logger collects
     signal.addEventListener("abort", () => seen.push("aborted"));
     return new Promise(() => {});
   });
-  const fail = withTimeLimit(60_000, () => Promise.reject("a failure of its own"));
-  const succeed = withTimeLimit(60_000, async ({ userId }: UserEvent) => seen.push(userId));
-  for (const handler of [hang, fail, succeed]) bus.on("user.deleted", handler);
+  bus.on("user.deleted", hang);
+  bus.on(
+    "user.deleted",
+    withTimeLimit(60_000, () => Promise.reject("a failure of its own")),
+  );
+  bus.on(
+    "user.deleted",
+    withTimeLimit<UserEvent>(60_000, ({ userId }) => seen.push(userId)),
+  );
 
   await bus.emit("user.deleted", deleted);
 
@@ -137,58 +129,63 @@ test("a time limit ends the wait for a handler that hangs, and a logger collects
   ]);
 });
 
-describe.each([
-  {
-    name: "pino",
-    create: (stream: Writable) => forPino(pino(stream)),
-    failure: {
-      level: 50,
-      msg: "Event handler failed:",
-      err: { message: "Stripe is unavailable: a timeout" },
-      details: ["user.deleted"],
-    },
-    warning: { level: 40, msg: "careful", details: [1] },
-  },
-  {
-    name: "winston",
-    create: (stream: Writable) =>
-      forWinston(winston.createLogger({ transports: [new winston.transports.Stream({ stream })] })),
-    failure: {
-      level: "error",
-      message: "Event handler failed:",
-      details: ["user.deleted", expect.stringMatching(/Stripe is unavailable[^]*a timeout/)],
-    },
-    warning: { level: "warn", message: "careful", details: [1] },
-  },
-])("a logger for $name", ({ create, failure, warning }) => {
-  const lines: unknown[] = [];
-  const stream = new Writable({
-    write: (line, _, done) => done(void lines.push(JSON.parse(String(line)))),
-  });
+const forWinstonTo = (stream: Writable) =>
+  forWinston(winston.createLogger({ transports: [new winston.transports.Stream({ stream })] }));
 
-  test("logs the event, the error and its cause; levels are kept, and the lower ones left out", async () => {
-    const auth = await startUp({ logger: create(stream) });
-    const error = new Error("Stripe is unavailable", { cause: new Error("a timeout") });
-    getBus(auth).on("user.deleted", () => Promise.reject(error));
+test.each([
+  { name: "pino", create: (stream: Writable) => forPino(pino(stream)), levels: [50, 50, 40] },
+  { name: "winston", create: forWinstonTo, levels: ["error", "error", "warn"] },
+])("$name logs the event, the error and its cause; its level decides", async (logger) => {
+  const lines: string[] = [];
+  const stream = new Writable({ write: (line, _, done) => done(void lines.push(String(line))) });
+  const auth = await startUp({ logger: logger.create(stream) });
+  const error = new Error("Stripe is unavailable", { cause: new Error("a timeout") });
 
-    await getBus(auth).emit("user.deleted", deleted);
-    auth.logger.warn("careful", 1);
-    auth.logger.debug("unimportant");
-    const bus = new EventBus(create(stream));
+  for (const bus of [getBus(auth), new EventBus(logger.create(stream))]) {
     bus.on("user.deleted", () => Promise.reject(error));
     await bus.emit("user.deleted", deleted);
+  }
+  auth.logger.warn("careful", 1);
+  auth.logger.debug("unimportant");
 
-    expect(lines).toMatchObject([failure, warning, failure]);
-  });
+  expect(lines.map((line) => JSON.parse(line).level)).toEqual(logger.levels);
+  const failure =
+    /^(?=.*Event handler failed)(?=.*user\.deleted).*Stripe is unavailable.*a timeout/;
+  const expected = [failure, failure, /"details":\[1\]/].map((text) => expect.stringMatching(text));
+  expect(lines).toEqual(expected);
 });
 
-test("without it, pino loses the event and the error", async () => {
-  const lines: string[] = [];
-  const bus = new EventBus(pino({}, { write: (line) => lines.push(line) }));
-  bus.on("user.deleted", () => Promise.reject(new Error("Stripe is unavailable")));
+test.each(["with background tasks", "without them"])(
+  "%s, a route answers before the handlers are done, and they go on",
+  async (name) => {
+    const tasks: Promise<unknown>[] = [];
+    const handler = (task: Promise<unknown>) => tasks.push(task);
+    const auth = betterAuth({
+      baseURL: "http://localhost",
+      secret: "a secret for a test, and for nothing else",
+      database: memoryAdapter({ user: [], session: [], account: [], verification: [] }),
+      emailAndPassword: { enabled: true, password: fastPassword },
+      telemetry: { enabled: false },
+      advanced: name === "without them" ? {} : { backgroundTasks: { handler } },
+      plugins: [privacy],
+    });
+    const bus = getBus(await auth.$context);
+    const settled = trackEmits(bus);
+    let release = () => {};
+    const released = new Promise<void>((resolve) => (release = resolve));
+    bus.on("privacy.export.requested", async ({ userId }) => {
+      await released;
+      await new Promise(setImmediate);
+      seen.push(userId);
+    });
+    const body = { name: "Ada", email: "ada@example.com", password: "correct horse" };
+    const { headers, response } = await auth.api.signUpEmail({ body, returnHeaders: true });
 
-  await bus.emit("user.deleted", deleted);
-
-  expect(lines.join()).toContain("Event handler failed:");
-  expect(lines.join()).not.toMatch(/user\.deleted|Stripe/);
-});
+    const cookie = headers.getSetCookie().join("; ");
+    const answer = await auth.api.exportMe({ headers: { cookie }, asResponse: true });
+    expect([answer.status, seen]).toEqual([200, []]);
+    release();
+    await (name === "without them" ? settled() : Promise.all(tasks));
+    expect(seen).toEqual([response.user.id]);
+  },
+);
