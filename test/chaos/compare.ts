@@ -7,17 +7,6 @@ import {
   type StandardEvent,
 } from "../membership-changes/expected";
 
-export interface Comparison {
-  readonly expected: number;
-  readonly emitted: number;
-  /** Expected more often than emitted. */
-  readonly lost: number;
-  /** Emitted more often than expected. */
-  readonly doubled: number;
-  /** Emitted, and not expected at all. */
-  readonly false: number;
-}
-
 /** Returns the standard events of what was committed. */
 export function eventsOf(transactions: readonly Transaction[]): StandardEvent[] {
   return transactions.flatMap(({ changes }) => {
@@ -34,25 +23,20 @@ export function eventsOf(transactions: readonly Transaction[]): StandardEvent[] 
   });
 }
 
-/** Compares events whatever their order. */
-export function compare(
-  expected: readonly StandardEvent[],
-  emitted: readonly StandardEvent[],
-): Comparison {
-  const [expectedTimes, emittedTimes] = [countTimes(expected), countTimes(emitted)];
+/**
+ * Compares events whatever their order: how many were expected more often than emitted, emitted more
+ * often than expected, and emitted without being expected at all.
+ */
+export function compare(expected: readonly StandardEvent[], emitted: readonly StandardEvent[]) {
   const comparison = { lost: 0, doubled: 0, false: 0 };
-  for (const [event, times] of expectedTimes) {
-    comparison.lost += Math.max(0, times - (emittedTimes.get(event) ?? 0));
+  const missing = new Map<string, number>();
+  for (const event of sorted(expected)) missing.set(event, (missing.get(event) ?? 0) + 1);
+  for (const event of sorted(emitted)) {
+    const times = missing.get(event);
+    if (times === undefined) comparison.false++;
+    else if (times === 0) comparison.doubled++;
+    else missing.set(event, times - 1);
   }
-  for (const [event, times] of emittedTimes) {
-    const tooOften = Math.max(0, times - (expectedTimes.get(event) ?? 0));
-    comparison[expectedTimes.has(event) ? "doubled" : "false"] += tooOften;
-  }
+  for (const times of missing.values()) comparison.lost += times;
   return { expected: expected.length, emitted: emitted.length, ...comparison };
-}
-
-function countTimes(events: readonly StandardEvent[]): Map<string, number> {
-  const times = new Map<string, number>();
-  for (const event of sorted(events)) times.set(event, (times.get(event) ?? 0) + 1);
-  return times;
 }

@@ -1,43 +1,29 @@
 import { openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseArgs } from "node:util";
+import { startChild } from "../fixtures/child";
 import { startDecoding } from "../fixtures/decoded-changes";
+import type { Defer } from "../fixtures/deferred";
 import { createOutboxDatabase, untilAllDone } from "../fixtures/outbox";
 import { startEmbeddedPostgres } from "../fixtures/postgres";
 import { dim, green, heading, red, table } from "../fixtures/print";
-import { runDemo } from "../fixtures/run-demo";
 import { createTemporaryFolder } from "../fixtures/temporary-folder";
-import type { StandardEvent } from "../membership-changes/expected";
+import type { StandardEvent, StandardEventName } from "../membership-changes/expected";
 import { compare, eventsOf } from "./compare";
 import { changeByRoutes, changeBySql, populate } from "./random-changes";
-import { startRestartedProcess } from "./restarted-process";
-import { createRandom } from "./seeded-random";
-import type { Subscriptions } from "./worker-process";
+import { createRandom, type Load } from "./seeded-random";
 
-const { values } = parseArgs({
-  options: {
-    // For how long to change and to kill.
-    seconds: { type: "string", default: "60" },
-    // Makes the choices the same, but not the moments.
-    seed: { type: "string", default: String(Date.now()) },
-  },
-});
-const seconds = Number(values.seconds);
-if (!(seconds > 0)) throw new Error("--seconds must be a number above 0");
-
-/** Each team runs workers of its own, which do not name the queues of the other. */
-const billing: Subscriptions = {
+/** The events of each queue. A worker has one of the queues, and does not name the other. */
+const queues: Record<string, readonly StandardEventName[]> = {
   seats: ["organization.member.added", "organization.member.removed"],
-  roles: ["organization.member.updated"],
+  audit: ["organization.member.added", "organization.member.updated", "user.deleted"],
 };
-const security: Subscriptions = {
-  audit: [...billing["seats"]!, ...billing["roles"]!, "user.deleted"],
-  offboarding: ["user.deleted"],
-};
-const queues = Object.entries({ ...billing, ...security });
 
-await runDemo(async (defer) => {
+/**
+ * Changes memberships by routes and by SQL while auth servers, workers, connections and PostgreSQL are
+ * killed, and compares the jobs with what PostgreSQL's log says was committed.
+ */
+export async function killAtRandom({ seconds, seed }: Load, defer: Defer): Promise<boolean> {
   const postgres = await startEmbeddedPostgres(defer);
   const { databaseUrl, pool } = await createOutboxDatabase(defer, { serverUrl: postgres.url });
   await pool.query("create table handled (queue text, event text, payload jsonb, job text)");
@@ -45,20 +31,17 @@ await runDemo(async (defer) => {
 
   const logFile = join(await createTemporaryFolder(defer), "log");
   const log = openSync(logFile, "a");
-  const start = (file: string, env = {}) => {
-    const options = { env: { DATABASE_URL: databaseUrl, STRIPE_PORT: "1", ...env }, defer, log };
-    return startRestartedProcess(new URL(file, import.meta.url), options);
-  };
-  const startWorker = (subscriptions: Subscriptions) =>
-    start("worker-process.ts", { SUBSCRIPTIONS: JSON.stringify(subscriptions) });
+  const stopping = new AbortController();
+  const startWorker = (queue: string) =>
+    startRestarted("worker-process.ts", { QUEUE: queue, EVENTS: JSON.stringify(queues[queue]) });
+  const workers = await Promise.all(["seats", "seats", "audit"].map(startWorker));
   const authServer = "../demo/queue-auth-server.ts";
-  const servers = [await start(authServer), await start(authServer)];
-  const workers = await Promise.all([billing, billing, security].map(startWorker));
+  const servers = [await startRestarted(authServer), await startRestarted(authServer)];
   const decoding = await startDecoding(pool);
 
-  heading(`${seconds} seconds of changes and kills, seed ${values.seed}`);
+  heading(`${seconds} seconds of changes and kills, seed ${seed}`);
   const signal = AbortSignal.timeout(seconds * 1_000);
-  const random = createRandom(values.seed);
+  const random = createRandom(seed);
   const repeat = async (change: () => Promise<void>) => {
     while (!signal.aborted) {
       await change().catch(() => {});
@@ -68,9 +51,9 @@ await runDemo(async (defer) => {
   const bySql = () => changeBySql(pool, random);
   const byRoutes = () => changeByRoutes(random.pick(servers).url, random);
   const kills = new Map<string, number>();
-  await Promise.all([killAtRandom(), ...[bySql, bySql, byRoutes, byRoutes].map(repeat)]);
+  await Promise.all([kill(), ...[bySql, bySql, byRoutes, byRoutes].map(repeat)]);
   await untilAllDone(pool).catch((error: Error) => console.log(red(error.message)));
-  for (const { stop } of [...servers, ...workers]) stop();
+  stopping.abort();
 
   const expected = eventsOf(await decoding.takeTransactions());
   const { rows: jobs } = await pool.query<{ queue: string; emitted: StandardEvent }>(
@@ -80,7 +63,7 @@ await runDemo(async (defer) => {
     dim(`  killed: ${[...kills].map(([name, times]) => `${times} × ${name}`).join(", ")}`),
   );
   let right = expected.length > 0;
-  for (const [queue, events] of queues) {
+  for (const [queue, events] of Object.entries(queues)) {
     const comparison = compare(
       expected.filter(([event]) => events.some((name) => name === event)),
       jobs.filter((job) => job.queue === queue).map(({ emitted }) => emitted),
@@ -93,26 +76,28 @@ await runDemo(async (defer) => {
   return right;
 
   /** Kills one after another until the signal, and counts them. In the end, all run. */
-  async function killAtRandom(): Promise<void> {
-    const ways: [share: number, name: string, kill: () => Promise<unknown>][] = [
-      [4, "a worker", () => random.pick(workers).kill()],
-      [3, "an auth server", () => random.pick(servers).kill()],
-      [4, "a connection", async () => process.kill(await findConnection())],
+  async function kill(): Promise<void> {
+    const ways: [weight: number, [name: string, kill: () => Promise<unknown>]][] = [
+      [4, ["a worker", () => random.pick(workers).kill()]],
+      [3, ["an auth server", () => random.pick(servers).kill()]],
+      [4, ["a connection", async () => process.kill(await findConnection())]],
       // On a busy machine, it may take longer than this waits.
-      [1, "PostgreSQL", () => postgres.stop().catch(() => sleep(1_000))],
+      [1, ["PostgreSQL", () => postgres.stop().catch(() => sleep(1_000))]],
       // PostgreSQL then ends all its other processes, and recovers from its log.
-      [1, "a process of PostgreSQL", crashPostgres],
+      [1, ["a process of PostgreSQL", crashPostgres]],
     ];
-    const choices = ways.flatMap(([share, ...way]) => Array<typeof way>(share).fill(way));
     while (!signal.aborted) {
       await sleep(random.between(200, 1_200));
-      const [name, kill] = random.pick(choices);
+      const [name, killOne] = random.pickWeighted(ways);
       // It fails if what it kills is not running at the moment.
-      await kill().then(
-        () => kills.set(name, (kills.get(name) ?? 0) + 1),
-        () => {},
+      const killed = await killOne().then(
+        () => true,
+        () => false,
       );
-      await untilPostgresAnswers();
+      if (killed) kills.set(name, (kills.get(name) ?? 0) + 1);
+      while (!(await pool.query("select 1").catch(() => false))) {
+        await postgres.startAgain().catch(() => sleep(100));
+      }
     }
 
     async function crashPostgres(): Promise<void> {
@@ -129,10 +114,36 @@ await runDemo(async (defer) => {
     }
   }
 
-  /** Starts PostgreSQL unless it runs. */
-  async function untilPostgresAnswers(): Promise<void> {
-    while (!(await pool.query("select 1").catch(() => false))) {
-      await postgres.startAgain().catch(() => sleep(100));
+  /** Starts a process, and until `stopping` again whenever it ends, at the URL where it was. */
+  async function startRestarted(file: string, environment = {}) {
+    const start = (PORT: string) => {
+      const env = { DATABASE_URL: databaseUrl, STRIPE_PORT: "1", PORT, ...environment };
+      return startChild<{ kind: string; url?: string }>(new URL(file, import.meta.url), {
+        env,
+        defer,
+        log,
+      });
+    };
+    let child: Awaited<ReturnType<typeof start>> | undefined = await start("0");
+    const { url = "" } = child.ready;
+    void keepRunning();
+    return {
+      url,
+      async kill(): Promise<void> {
+        if (!child) throw new Error("it is not running at the moment");
+        await child.kill();
+      },
+    };
+
+    async function keepRunning(): Promise<void> {
+      while (!stopping.signal.aborted) {
+        await child?.exited;
+        child = undefined;
+        await sleep(2_000 * Math.random(), undefined, { ref: false });
+        if (stopping.signal.aborted) return;
+        // It does not start while PostgreSQL is away.
+        child = await start(url && new URL(url).port).catch(() => undefined);
+      }
     }
   }
-});
+}

@@ -1,5 +1,10 @@
 export type Random = ReturnType<typeof createRandom>;
 
+export interface Load {
+  readonly seconds: number;
+  readonly seed: string;
+}
+
 /** Makes the same choices for the same seed. */
 export function createRandom(seed: string) {
   let state = 0;
@@ -12,10 +17,10 @@ export function createRandom(seed: string) {
   }
   /** Both ends are possible. */
   const between = (from: number, to: number) => from + Math.floor(next() * (to - from + 1));
+  const pick = <Item>(items: readonly Item[]): Item => items[between(0, items.length - 1)]!;
+  /** Each item comes with how often it is picked, compared with the others. */
+  const pickWeighted = <Item>(items: readonly (readonly [weight: number, item: Item])[]): Item =>
+    pick(items.flatMap(([weight, item]) => Array<Item>(weight).fill(item)));
 
-  return {
-    between,
-    oneIn: (times: number) => next() * times < 1,
-    pick: <Item>(items: readonly Item[]): Item => items[between(0, items.length - 1)]!,
-  };
+  return { between, oneIn: (times: number) => next() * times < 1, pick, pickWeighted };
 }

@@ -4,18 +4,14 @@ import { build } from "esbuild";
 
 const folder = fileURLToPath(new URL(".", import.meta.url));
 
-/**
- * One script of the unit tests: `files`, which `deliver` runs with what run-tests.ts exports. Tests of a
- * `.node.test.ts` are left out, and in a browser those of a `.server.test.ts` too.
- */
-export async function bundleUnitTests(kind: "server" | "browser", deliver: string) {
-  const leftOut = kind === "server" ? /\.node\.test\.ts$/ : /\.(node|server)\.test\.ts$/;
+/** One script of the unit tests but those for Node: `files`, which `deliver` runs with `runTests`. */
+export async function bundleUnitTests(deliver: string) {
   const files = readdirSync(new URL("../../unit", import.meta.url)).filter(
-    (file) => file.endsWith(".test.ts") && !leftOut.test(file),
+    (file) => file.endsWith(".test.ts") && !file.endsWith(".node.test.ts"),
   );
   const imports = files.map((file) => `"${file}": () => import("../../unit/${file}")`);
   const contents = `
-    import { runTests, runWatchingRejections } from "./run-tests";
+    import { runTests } from "./run-tests";
     const files = { ${imports.join(",\n")} };
     ${deliver}`;
 

@@ -3,7 +3,7 @@ import { getTests } from "@vitest/runner/utils";
 
 export interface Report {
   readonly passed: number;
-  /** A line for each test that failed, and for each rejection that nobody handled. */
+  /** A line for each test that failed. */
   readonly failures: readonly string[];
 }
 
@@ -35,26 +35,4 @@ export async function runTests(files: Files): Promise<Report> {
     failures.push(`${fullName}: ${result?.errors?.[0]?.message ?? "did not run"}`);
   }
   return { passed: tests.length - failed.length, failures };
-}
-
-/** The same where a runtime does not end because of a rejection that nobody handled. */
-export async function runWatchingRejections(files: Files): Promise<Report> {
-  const unhandled = new Map<Promise<unknown>, unknown>();
-  const ourOwn = "the last of them";
-  const allReported = new Promise<void>((resolve) => {
-    addEventListener("unhandledrejection", (event) => {
-      event.preventDefault();
-      if (event.reason === ourOwn) resolve();
-      else unhandled.set(event.promise, event.reason);
-    });
-  });
-  // workerd reports also what is handled a microtask later, and then takes it back.
-  addEventListener("rejectionhandled", ({ promise }) => unhandled.delete(promise));
-
-  const { passed, failures } = await runTests(files);
-  // They are reported in order, and some time later.
-  void Promise.reject(ourOwn);
-  await allReported;
-  const rejections = [...unhandled.values()].map((reason) => `unhandled rejection: ${reason}`);
-  return { passed, failures: [...failures, ...rejections] };
 }

@@ -2,10 +2,9 @@ import { writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { Miniflare } from "miniflare";
-import { chromium } from "playwright-core";
 import { withDeferred } from "../../fixtures/deferred";
 import { node, run } from "../../fixtures/npm";
-import { dim, green, red } from "../../fixtures/print";
+import { green, red } from "../../fixtures/print";
 import { createTemporaryFolder } from "../../fixtures/temporary-folder";
 import { bundleUnitTests } from "./bundle";
 import type { Report } from "./run-tests";
@@ -21,9 +20,6 @@ await test(`Bun ${versionOf("bun")}`, () => runScript((cwd, script) => run(bun, 
 await test(`Deno ${versionOf("deno")}`, () =>
   runScript((cwd, script) => node(cwd, deno, "run", script)));
 await test(`workerd ${versionOf("workerd")}`, runInWorker);
-const executablePath = process.env["CHROMIUM"];
-if (executablePath) await test("Chromium", () => runInPage(executablePath));
-else console.log(dim("Chromium: skipped; set CHROMIUM to the path of one, or of Chrome"));
 
 async function test(runtime: string, run: () => Promise<Report>): Promise<void> {
   const { passed, failures } = await run().catch((error) => ({ passed: 0, failures: [error] }));
@@ -38,10 +34,7 @@ async function test(runtime: string, run: () => Promise<Report>): Promise<void> 
 function runScript(run: (cwd: string, script: string) => Promise<string>): Promise<Report> {
   return withDeferred(async (defer) => {
     const folder = await createTemporaryFolder(defer);
-    const tests = await bundleUnitTests(
-      "server",
-      "console.log(JSON.stringify(await runTests(files)));",
-    );
+    const tests = await bundleUnitTests("console.log(JSON.stringify(await runTests(files)));");
     await writeFile(join(folder, "tests.mjs"), tests);
     return JSON.parse(await run(folder, "tests.mjs"));
   });
@@ -49,10 +42,10 @@ function runScript(run: (cwd: string, script: string) => Promise<string>): Promi
 
 /** In workerd, while a worker answers a request. */
 async function runInWorker(): Promise<Report> {
-  const fetch = "async () => Response.json(await runWatchingRejections(files))";
+  const fetch = "async () => Response.json(await runTests(files))";
   const miniflare = new Miniflare({
     modules: true,
-    script: await bundleUnitTests("server", `export default { fetch: ${fetch} };`),
+    script: await bundleUnitTests(`export default { fetch: ${fetch} };`),
     compatibilityFlags: ["nodejs_als"],
   });
   try {
@@ -61,19 +54,5 @@ async function runInWorker(): Promise<Report> {
     return (await response.json()) as Report;
   } finally {
     await miniflare.dispose();
-  }
-}
-
-async function runInPage(executablePath: string): Promise<Report> {
-  const browser = await chromium.launch({ executablePath });
-  try {
-    const page = await browser.newPage();
-    const deliver = "globalThis.report = runWatchingRejections(files);";
-    const content = await bundleUnitTests("browser", deliver);
-    await page.addScriptTag({ type: "module", content });
-    await page.waitForFunction("globalThis.report");
-    return await page.evaluate<Report>("globalThis.report");
-  } finally {
-    await browser.close();
   }
 }

@@ -1,5 +1,5 @@
 import { EventBus } from "@kernia/events";
-import pg from "pg";
+import type pg from "pg";
 import { beforeAll, expect, test } from "vitest";
 import { deferToEnd } from "../../fixtures/defer-to-end";
 import { createOutboxDatabase, takeEvents } from "../../fixtures/outbox";
@@ -7,14 +7,13 @@ import { publish } from "./publish";
 
 declare global {
   interface KerniaEvents {
-    "test.invoice.paid": { readonly invoiceId: string; readonly lines: readonly string[] };
+    "test.invoice.paid": { readonly invoiceId: string };
     "test.list": readonly string[];
   }
 }
 
 const defer = deferToEnd();
-const event = "test.invoice.paid";
-const paid = { invoiceId: "in_1 ü ☃", lines: ["a", "b"] };
+const paid = { invoiceId: "in_1 ü ☃" };
 
 let pool: pg.Pool;
 
@@ -23,12 +22,12 @@ beforeAll(async () => {
 });
 
 test.each([
-  ["commit", [[event, paid]]],
+  ["commit", [["test.invoice.paid", paid]]],
   ["rollback", []],
 ])("with the client of a transaction, an event comes with its %s or not", async (end, events) => {
   const client = await pool.connect();
   await client.query("begin");
-  await publish(client, event, paid);
+  await publish(client, "test.invoice.paid", paid);
   await client.query(end);
   client.release();
   expect(await takeEvents(pool)).toEqual(events);
@@ -36,25 +35,7 @@ test.each([
 
 test("with a pool, what a handler publishes is in the outbox once it was emitted", async () => {
   const bus = new EventBus();
-  bus.on(event, (payload) => publish(pool, event, payload));
-  await bus.emit(event, paid);
-  expect(await takeEvents(pool)).toEqual([[event, paid]]);
-});
-
-test("a failure is logged with the name of the event, and the other handlers run", async () => {
-  const logged: unknown[][] = [];
-  const bus = new EventBus({ error: (...args) => logged.push(args) });
-  const ended = new pg.Pool();
-  await ended.end();
-  let others = 0;
-  bus.on(event, (payload) => publish(ended, event, payload));
-  bus.on(event, () => others++);
-  await bus.emit(event, paid);
-  expect(logged).toEqual([["Event handler failed:", event, expect.any(Error)]]);
-  expect(others).toBe(1);
-});
-
-test("a payload that is a list arrives as a list", async () => {
-  await publish(pool, "test.list", ["a", "b"]);
+  bus.on("test.list", (payload) => publish(pool, "test.list", payload));
+  await bus.emit("test.list", ["a", "b"]);
   expect(await takeEvents(pool)).toEqual([["test.list", ["a", "b"]]]);
 });

@@ -1,5 +1,6 @@
 // @kernia/events 0.1.0: copied from its test/examples/recipes/loggers.ts
-// Needs Better Auth 1.3 or newer, or none: it also fits `new EventBus(logger)` and the outbox's worker.
+// Needs Better Auth 1.3.34 or newer, or none: it also fits `new EventBus(logger)` and the worker of the
+// outbox.
 
 import { inspect } from "node:util";
 import type { Logger } from "@kernia/events";
