@@ -18,7 +18,7 @@ import { createRandom, type Load } from "./seeded-random";
 
 const clients = 20;
 /** The share of events that may be wrong: two requests that change one row at the same moment. */
-const tolerated = 0.01;
+const tolerated = 0.02;
 
 type MakeRequest = (
   user: TestUser,

@@ -1,7 +1,6 @@
 import { stripe, type StripeOptions, type SubscriptionOptions } from "@better-auth/stripe";
 import { getBus, type AuthContext } from "@kernia/events";
-import { teamPlan } from "../fixtures/plans";
-import { webhookSecret } from "../fixtures/stripe-server";
+import { teamPlan, webhookSecret } from "../fixtures/stripe-server";
 
 declare global {
   interface KerniaEvents {

@@ -13,11 +13,10 @@ import { onEveryEvent } from "../examples/recipes/every-event";
 import { seatSync } from "../examples/seat-sync";
 import { standardEvents } from "../examples/standard-events";
 import { startAuthServer } from "../fixtures/auth-server";
-import { seatPriceId, teamPlan } from "../fixtures/plans";
+import { seatPriceId, StripeServer, teamPlan } from "../fixtures/stripe-server";
 import { createDatabase, startPostgres } from "../fixtures/postgres";
 import { bold, dim, green, heading, red, table, yellow } from "../fixtures/print";
 import { runDemo } from "../fixtures/run-demo";
-import { StripeServer } from "../fixtures/stripe-server";
 import { invite, password, signUp, type TestUser } from "../fixtures/users";
 import { checkout } from "./checkout";
 

@@ -5,9 +5,8 @@ import { publish } from "../examples/outbox/publish";
 import { startAuthServer } from "../fixtures/auth-server";
 import { connectToParent } from "../fixtures/child";
 import { tables } from "../fixtures/outbox";
-import { seatPriceId, teamPlan } from "../fixtures/plans";
+import { seatPriceId, stripeClient, teamPlan } from "../fixtures/stripe-server";
 import { createPool } from "../fixtures/postgres";
-import { stripeClient } from "../fixtures/stripe-server";
 import { checkout } from "./checkout";
 
 /** What the auth server sends to the process that started it. */

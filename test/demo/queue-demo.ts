@@ -1,10 +1,9 @@
 import { startChild } from "../fixtures/child";
 import { createOutboxDatabase, untilAllDone } from "../fixtures/outbox";
 import { accept, createOrganization, invite, must, signUp, type TestUser } from "../fixtures/users";
-import { seatPriceId } from "../fixtures/plans";
+import { seatPriceId, StripeServer } from "../fixtures/stripe-server";
 import { bold, dim, green, heading, red, table, yellow } from "../fixtures/print";
 import { runDemo } from "../fixtures/run-demo";
-import { StripeServer } from "../fixtures/stripe-server";
 import type { AuthServerMessage } from "./queue-auth-server";
 import type { WorkerMessage } from "./queue-worker";
 
@@ -85,7 +84,7 @@ await runDemo(async (defer) => {
   await addMembers(5, "rollback");
   await printSeatsOnceDone();
 
-  heading("The auth server is killed while eight people accept invitations");
+  heading("The auth server is killed while eight users accept invitations");
   const guests = await Promise.all(
     Array.from({ length: 8 }, async (_, index) => {
       const guest = await signUp(url, `Guest${index + 1}`);
@@ -98,7 +97,7 @@ await runDemo(async (defer) => {
   await server.kill();
   const settled = await Promise.allSettled(answers);
   const answered = settled.filter(({ status }) => status === "fulfilled").length;
-  console.log(`  ${yellow("SIGKILL")}: the auth server is gone, having answered ${answered} of 8`);
+  console.log(`  ${yellow("SIGKILL")}: the auth server had answered ${answered} of 8`);
   await startAuthServer(new URL(url).port);
   await untilAllDone(pool);
   quiet = false;
@@ -115,7 +114,7 @@ await runDemo(async (defer) => {
       (payload as { userId: string }).userId === carol.userId,
   );
   await worker.kill();
-  console.log(`  ${yellow("SIGKILL")}: the worker is gone`);
+  console.log(`  ${yellow("SIGKILL")}: the worker`);
   stripe.fault = undefined;
   await join("Dave");
   console.log(`  seats at Stripe: ${seats()}, as before: no worker is running`);
@@ -144,26 +143,26 @@ await runDemo(async (defer) => {
   return equal;
 
   async function join(name: string): Promise<TestUser> {
-    const person = await signUp(url, name);
-    const invitationId = await invite(ada, organizationId, person.email);
+    const user = await signUp(url, name);
+    const invitationId = await invite(ada, organizationId, user.email);
     const start = performance.now();
-    const { status } = await accept(person, invitationId);
+    const { status } = await accept(user, invitationId);
     const time = Math.round(performance.now() - start);
     console.log(`  ${name}: POST /organization/accept-invitation → ${green(status)} in ${time} ms`);
-    return person;
+    return user;
   }
 
   async function addMembers(count: number, end = "commit"): Promise<void> {
     const client = await pool.connect();
     await client.query("begin");
     const { rowCount } = await client.query(
-      `with people as (
+      `with users as (
         insert into "user" (id, name, email, "emailVerified", "createdAt", "updatedAt")
         select gen_random_uuid(), 'Guest', gen_random_uuid() || '@example.com', false, now(), now()
         from generate_series(1, $2::int) returning id
       )
       insert into member (id, "organizationId", "userId", role, "createdAt")
-      select gen_random_uuid(), $1, id, 'member', now() from people`,
+      select gen_random_uuid(), $1, id, 'member', now() from users`,
       [organizationId, count],
     );
     await client.query(end);

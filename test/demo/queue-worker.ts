@@ -5,8 +5,7 @@ import { createSeatSync } from "../examples/seat-sync";
 import { createAuth } from "../fixtures/auth-server";
 import { connectToParent } from "../fixtures/child";
 import { tables } from "../fixtures/outbox";
-import { teamPlan } from "../fixtures/plans";
-import { stripeClient } from "../fixtures/stripe-server";
+import { stripeClient, teamPlan } from "../fixtures/stripe-server";
 
 /** What the worker sends to the process that started it. */
 export interface WorkerMessage {

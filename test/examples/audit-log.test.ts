@@ -95,19 +95,6 @@ describe("a row says what happened, by which route, and who did it:", () => {
     ]);
   });
 
-  test("the owner who creates an organization, and changes a role", async () => {
-    const { client, userId } = server.ada;
-    const { organizationId, bob } = await organizationOfTwo();
-    await createOrganization(server.ada, "new");
-    const role = { organizationId, memberId: bob.memberId, role: "member" };
-    must(await client.post("/organization/update-member-role", role));
-
-    expect(await origins()).toEqual([
-      [added, "/organization/create", userId],
-      ["organization.member.updated", "/organization/update-member-role", userId],
-    ]);
-  });
-
   test("the admin who impersonates a member", async () => {
     const { organizationId, bob } = await organizationOfTwo();
     const browser = server.root.client.at(server.url);

@@ -3,9 +3,16 @@ import { organization } from "better-auth/plugins";
 import { beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { startUp } from "../fixtures/auth-server";
 import { deferToEnd } from "../fixtures/defer-to-end";
-import { businessPlan, seatPriceId, supportPlan, teamPlan } from "../fixtures/plans";
+import {
+  businessPlan,
+  seatPriceId,
+  stripeClient,
+  type StripeItem,
+  supportPlan,
+  teamPlan,
+  webhookSecret,
+} from "../fixtures/stripe-server";
 import { createSdkShop, startShop, type Shop } from "../fixtures/shop";
-import { stripeClient, webhookSecret, type StripeItem } from "../fixtures/stripe-server";
 import { join, must } from "../fixtures/users";
 import { createSeatSync, seatSync, type SeatSyncOptions } from "./seat-sync";
 import { standardEvents } from "./standard-events";

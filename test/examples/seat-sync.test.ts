@@ -1,6 +1,6 @@
 import { beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { deferToEnd } from "../fixtures/defer-to-end";
-import { seatPriceId, teamPlan } from "../fixtures/plans";
+import { seatPriceId, teamPlan } from "../fixtures/stripe-server";
 import { createSdkShop, createShop, startShop, type Shop } from "../fixtures/shop";
 import { accept, invite, join, must, password, signUp } from "../fixtures/users";
 

@@ -145,33 +145,28 @@ test("a handler may change members itself", async () => {
 
 test("tables may have names of their own, and there may be no organization plugin", async () => {
   const emitted: unknown[] = [];
-  const recorder: BetterAuthPlugin = {
-    id: "recorder",
-    init(auth) {
-      getBus(auth).on("organization.member.removed", (event) => emitted.push(event));
-      getBus(auth).on("user.deleted", (event) => emitted.push(event));
-    },
-  };
-  const create = (plugins: BetterAuthPlugin[]) =>
-    betterAuth({
+  const create = async (...plugins: BetterAuthPlugin[]) => {
+    const auth = await betterAuth({
       baseURL: "http://localhost",
       secret: "a secret for a test, and for nothing else",
       database: memoryAdapter({
         people: [{ id: "u_1" }],
         membership: [{ id: "m_1", organizationId: "o_1", userId: "u_1", role: "owner" }],
-        session: [],
-        account: [],
       }),
       telemetry: { enabled: false },
       user: { modelName: "people" },
-      plugins: [...plugins, standardEvents(), recorder],
-    });
+      plugins: [...plugins, standardEvents()],
+    }).$context;
+    getBus(auth).on("organization.member.removed", (event) => emitted.push(event));
+    getBus(auth).on("user.deleted", (event) => emitted.push(event));
+    return auth.adapter;
+  };
 
-  const { adapter } = await create([]).$context;
+  const adapter = await create();
   await adapter.delete({ model: "people", where: idIs("u_1") });
   const schema = { member: { modelName: "membership" } };
-  const other = await create([organization({ schema }) as BetterAuthPlugin]).$context;
-  await other.adapter.delete({ model: "membership", where: idIs("m_1") });
+  const other = await create(organization({ schema }) as BetterAuthPlugin);
+  await other.delete({ model: "membership", where: idIs("m_1") });
 
   expect(emitted).toEqual([
     { userId: "u_1", action: "deleted" },

@@ -74,10 +74,6 @@ const deletions: MembershipChange[] = [
       adapter[method]({ model: "organization", where: idIs(organizationId) }),
     ),
   ]),
-  change("adapter.delete by organization and user", ({ adapter, bob, organizationId }) => {
-    const where = [...inOrganization(organizationId), { field: "userId", value: bob.userId }];
-    return adapter.delete({ model, where });
-  }),
   preparedChange("adapter.deleteMany of 120 members", async (scenario) => {
     const { adapter, fill, organizationId } = scenario;
     await fill(120, organizationId);

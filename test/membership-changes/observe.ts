@@ -110,7 +110,7 @@ function normalize(value: unknown): string {
   const text = JSON.stringify(
     value,
     (_, value: unknown) => {
-      if (value instanceof Error) return `error ${codeOf(value)}`;
+      if (value instanceof Error) return value.name;
       if (value === null || typeof value !== "object" || Array.isArray(value)) return value;
       return Object.fromEntries(
         Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1)),
@@ -124,14 +124,4 @@ function normalize(value: unknown): string {
     .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "<date>")
     .replaceAll(/127\.0\.0\.1:\d+/g, "<host>")
     .replaceAll(/(?<![A-Za-z0-9])[A-Za-z0-9]{32}(?![A-Za-z0-9])/g, "<id>");
-}
-
-/** The code with which a database or Better Auth refused. */
-function codeOf(error: unknown): string {
-  const { cause, code, errno, status, meta, name } = (error ?? {}) as Record<string, unknown>;
-  if (cause !== undefined && cause !== error && codeOf(cause) !== "Error") return codeOf(cause);
-  const { driverAdapterError } = (meta ?? {}) as {
-    driverAdapterError?: { cause?: { originalCode?: string } };
-  };
-  return String(driverAdapterError?.cause?.originalCode ?? code ?? status ?? errno ?? name);
 }

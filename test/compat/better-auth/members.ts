@@ -5,8 +5,7 @@ import pino from "pino";
 import { forPino } from "../../examples/recipes/loggers";
 import { seatSync } from "../../examples/seat-sync";
 import { standardEvents } from "../../examples/standard-events";
-import { seatPriceId, teamPlan } from "../../fixtures/plans";
-import { StripeServer } from "../../fixtures/stripe-server";
+import { seatPriceId, StripeServer, teamPlan } from "../../fixtures/stripe-server";
 import { createOrganization, join, must, password, signUp } from "../../fixtures/users";
 import { startAuth } from "./auth";
 

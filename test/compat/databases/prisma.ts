@@ -1,7 +1,6 @@
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
-import { mkdir, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -30,25 +29,17 @@ export const prismaEngines: readonly Engine[] = [prismaPostgres(true), prismaPos
 
 type PrismaClient = new (options: object) => { $disconnect(): Promise<void> };
 
-/** What `prisma generate` makes of the schema, once for all who have the same one. */
+/** What `prisma generate` makes of the schema. */
 async function generateClient(schema: string): Promise<PrismaClient> {
   const folder = join(clients, createHash("sha256").update(schema).digest("hex").slice(0, 16));
-  if (!existsSync(folder)) {
-    const unfinished = `${folder}-${process.pid}`;
-    const file = join(unfinished, "schema.prisma");
-    await mkdir(unfinished, { recursive: true });
-    await writeFile(file, schema);
-    const cli = createRequire(import.meta.url).resolve("prisma/build/index.js");
-    // Any file will do: it would download an engine that only migrations use.
-    const unused = { PRISMA_SCHEMA_ENGINE_BINARY: process.execPath };
-    const env = { ...process.env, ...unused, CHECKPOINT_DISABLE: "1" };
-    try {
-      await run(process.execPath, [cli, "generate", `--schema=${file}`], { cwd: unfinished, env });
-      await rename(unfinished, folder);
-    } finally {
-      await rm(unfinished, { recursive: true, force: true });
-    }
-  }
+  const file = join(folder, "schema.prisma");
+  await mkdir(folder, { recursive: true });
+  await writeFile(file, schema);
+  const cli = createRequire(import.meta.url).resolve("prisma/build/index.js");
+  // Any file will do: it would download an engine that only migrations use.
+  const unused = { PRISMA_SCHEMA_ENGINE_BINARY: process.execPath };
+  const env = { ...process.env, ...unused, CHECKPOINT_DISABLE: "1" };
+  await run(process.execPath, [cli, "generate", `--schema=${file}`], { cwd: folder, env });
   return (await import(pathToFileURL(join(folder, "client", "client.ts")).href)).PrismaClient;
 }
 

@@ -73,7 +73,7 @@ async function run({ name, open }: Engine, defer: Defer): Promise<Result> {
     if (!comparable.includes(change)) continue;
     const { behaviour: expected } = await observe(change, without);
     if (behaviour === expected) unchanged++;
-    else report(change.name, differences(expected, behaviour));
+    else report(change.name, [`without: ${expected}`, `with: ${behaviour}`]);
   }
   const left = membershipChanges.length - possible.length;
   if (left > 0) console.log(dim(`  ${left} changes by SCIM not made: it needs transactions`));
@@ -109,13 +109,4 @@ function didNotRun({ name }: Engine) {
 function report(name: string, lines: readonly string[]): void {
   console.log(`  ${red(name)}`);
   for (const line of lines) console.log(`    ${line}`);
-}
-
-/** The lines that one has and the other has not. */
-function differences(expected: string, actual: string): string[] {
-  const [one, other] = [expected.split("\n"), actual.split("\n")];
-  return [
-    ...one.filter((line) => !other.includes(line)).map((line) => `without: ${line.trim()}`),
-    ...other.filter((line) => !one.includes(line)).map((line) => `with:    ${line.trim()}`),
-  ];
 }

@@ -77,12 +77,6 @@ describe("in a transaction of Better Auth's", () => {
     await expect(addNotes(emit, new Error("rolled back"))).rejects.toThrow("rolled back");
     expect(seen).toEqual([]);
   });
-
-  test("without a transaction it is emitted immediately", async () => {
-    await emitAfterCommit(auth, "notes.added", {});
-
-    expect(seen).toEqual([""]);
-  });
 });
 
 describe("in a transaction of one's own", () => {
@@ -101,20 +95,17 @@ describe("in a transaction of one's own", () => {
     expect(seen).toEqual(["one"]);
   });
 
-  test.each([
-    ["after a rollback", "select 1 / 0", "22012"],
-    ["when the commit fails", insert, "23505"],
-  ])("nothing is emitted %s", async (_, statement, code) => {
+  test("nothing is emitted when the commit fails", async () => {
     await pool.query(`
       alter table note drop constraint if exists late, add constraint late unique (text)
       deferrable initially deferred`);
     const changed = inTransaction(pool, getBus(auth), async (client, emitLater) => {
       await emitLater("notes.added", {});
       await client.query(insert);
-      await client.query(statement.replace("'1'", "'2'"));
+      await client.query(insert.replace("'1'", "'2'"));
     });
 
-    await expect(changed).rejects.toMatchObject({ code });
+    await expect(changed).rejects.toMatchObject({ code: "23505" });
     expect(await readNotes()).toBe("");
     expect(seen).toEqual([]);
   });
