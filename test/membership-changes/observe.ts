@@ -110,7 +110,10 @@ function normalize(value: unknown): string {
   const text = JSON.stringify(
     value,
     (_, value: unknown) => {
-      if (value instanceof Error) return value.name;
+      if (value instanceof Error) {
+        const { name, code, cause } = value as Error & { code?: unknown };
+        return { name, code, cause };
+      }
       if (value === null || typeof value !== "object" || Array.isArray(value)) return value;
       return Object.fromEntries(
         Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1)),
