@@ -1,4 +1,4 @@
-// @kernia/events 0.1.0: copied from its test/examples/audit-log.ts
+// @kernia/events 1.0.0: copied from its test/examples/audit-log.ts
 // Needs Better Auth 1.4 or newer, @better-auth/core in the same version as a dependency of yours, and
 // `standard-events.ts` beside it.
 

@@ -1,4 +1,4 @@
-// @kernia/events 0.1.0: copied from its test/examples/seat-sync.ts
+// @kernia/events 1.0.0: copied from its test/examples/seat-sync.ts
 // Needs Better Auth 1.3.34 or newer, a Stripe SDK from 17 to 23, and `standard-events.ts` beside it.
 
 import { getBus } from "@kernia/events";

@@ -1,4 +1,4 @@
-// @kernia/events 0.1.0: copied from its test/examples/standard-events.ts
+// @kernia/events 1.0.0: copied from its test/examples/standard-events.ts
 // Needs Better Auth 1.3.34 or newer with Kysely, and 1.7 with Drizzle or Prisma.
 
 import { getBus, type EventPayload, type Events } from "@kernia/events";

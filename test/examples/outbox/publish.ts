@@ -1,4 +1,4 @@
-// @kernia/events 0.1.0: copied from its test/examples/outbox/publish.ts
+// @kernia/events 1.0.0: copied from its test/examples/outbox/publish.ts
 // Needs no Better Auth. Needs type-fest 5, and the table of standard-events.sql.
 
 import type { EventPayload, Events } from "@kernia/events";

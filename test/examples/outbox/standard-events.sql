@@ -1,4 +1,4 @@
--- @kernia/events 0.1.0: copied from its test/examples/outbox/standard-events.sql
+-- @kernia/events 1.0.0: copied from its test/examples/outbox/standard-events.sql
 -- Needs PostgreSQL 14 or newer, and Better Auth's tables, whichever version created them.
 --
 -- Adds the four standard events to the table event_outbox, in the transaction of the change, whoever

@@ -1,4 +1,4 @@
-// @kernia/events 0.1.0: copied from its test/examples/outbox/webhook.ts
+// @kernia/events 1.0.0: copied from its test/examples/outbox/webhook.ts
 // Needs no Better Auth, but Node 20 or newer, and the npm package `standardwebhooks`, version 1.
 
 import { Webhook } from "standardwebhooks";

@@ -1,4 +1,4 @@
-// @kernia/events 0.1.0: copied from its test/examples/outbox/worker.ts
+// @kernia/events 1.0.0: copied from its test/examples/outbox/worker.ts
 // Needs no Better Auth: a worker may be a process that knows nothing of it. Needs Node 22.12 and pg-boss 12.
 
 import { setTimeout as sleep } from "node:timers/promises";

@@ -1,4 +1,4 @@
-// @kernia/events 0.1.0: copied from its test/examples/recipes/abort-signal.ts
+// @kernia/events 1.0.0: copied from its test/examples/recipes/abort-signal.ts
 // Needs no Better Auth.
 
 import type { EventBus, EventHandler, EventName, EventPayload } from "@kernia/events";

@@ -1,4 +1,4 @@
-// @kernia/events 0.1.0: copied from its test/examples/recipes/after-commit.ts
+// @kernia/events 1.0.0: copied from its test/examples/recipes/after-commit.ts
 // Needs Better Auth 1.7 or newer, because 1.5 and 1.6 also run queued hooks after a rollback; and
 // @better-auth/core in the same version as a dependency of yours. `inTransaction` alone needs only pg.
 

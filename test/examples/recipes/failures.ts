@@ -1,4 +1,4 @@
-// @kernia/events 0.1.0: copied from its test/examples/recipes/failures.ts
+// @kernia/events 1.0.0: copied from its test/examples/recipes/failures.ts
 // Needs no Better Auth.
 
 import type { Logger } from "@kernia/events";

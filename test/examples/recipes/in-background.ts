@@ -1,4 +1,4 @@
-// @kernia/events 0.1.0: copied from its test/examples/recipes/in-background.ts
+// @kernia/events 1.0.0: copied from its test/examples/recipes/in-background.ts
 // Needs Better Auth 1.4 or newer.
 
 import { getBus } from "@kernia/events";

@@ -1,4 +1,4 @@
-// @kernia/events 0.1.0: copied from its test/examples/recipes/loggers.ts
+// @kernia/events 1.0.0: copied from its test/examples/recipes/loggers.ts
 // Needs Better Auth 1.3.34 or newer, or none: it also fits `new EventBus(logger)` and the worker of the
 // outbox.
 

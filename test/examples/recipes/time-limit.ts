@@ -1,4 +1,4 @@
-// @kernia/events 0.1.0: copied from its test/examples/recipes/time-limit.ts
+// @kernia/events 1.0.0: copied from its test/examples/recipes/time-limit.ts
 // Needs no Better Auth.
 
 import type { EventHandler } from "@kernia/events";
