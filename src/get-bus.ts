@@ -22,8 +22,9 @@ export interface AuthContext {
  *
  * @param auth - the auth context, whose logger the bus reports to; the global `console` if it has none.
  * @returns the one bus of that context.
- * @throws TypeError if `auth` is not an object or is a promise, or if `auth.pluginState.events` is
- * something that is not a bus; then nothing is overwritten.
+ * @throws TypeError if `auth` is not an object, if it is a promise or has an `$context` (what
+ * `betterAuth()` returns is not the context, but has it), or if `auth.pluginState.events` is something
+ * that is not a bus; then nothing is overwritten.
  *
  * @example
  * ```ts
@@ -32,11 +33,14 @@ export interface AuthContext {
  * await getBus(auth).emit("user.deleted", { userId: "u_1", action: "deleted" });
  * ```
  */
-export function getBus(auth: AuthContext): EventBus {
+export function getBus(auth: AuthContext): EventBus;
+export function getBus(auth: GivenAuth): EventBus {
   checkType(auth, "object", "auth");
-  // A bus on the promise `auth.$context` itself would have no subscribers.
-  if (typeof (auth as Auth).then === "function") throw new TypeError("auth must be awaited first");
-  const { pluginState = {}, logger }: Auth = auth;
+  // There, a bus would have no subscribers: all others look in the context.
+  if (typeof auth.then === "function" || auth.$context) {
+    throw new TypeError("auth is not a context: pass await auth.$context");
+  }
+  const { pluginState = {}, logger } = auth;
   checkType(pluginState, "object", "auth.pluginState");
   const { events = new EventBus(logger) } = pluginState;
   // By what it can do, not by `instanceof`: another copy of this package has another class.
@@ -49,7 +53,8 @@ export function getBus(auth: AuthContext): EventBus {
 }
 
 /** All that {@link getBus} looks at, of whatever it is given. */
-interface Auth extends AuthContext {
+interface GivenAuth extends AuthContext {
   pluginState?: { events?: EventBus } | undefined;
   then?: unknown;
+  $context?: unknown;
 }

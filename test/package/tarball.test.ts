@@ -99,13 +99,13 @@ describe("the installed package", () => {
     expect(await realm["result"]).toBe("Event handler failed:,a,failure");
   });
 
-  test("costs at most 640 bytes, minified and compressed, everything included", async () => {
+  test("costs at most 660 bytes, minified and compressed, everything included", async () => {
     const options = { minify: true, format: "esm", target: "es2022" } as const;
     const { contents } = await bundle('export * from "@kernia/events";', options);
     const bytes = brotliCompressSync(contents).length;
 
     console.log(`@kernia/events: ${bytes} bytes minified and brotli-compressed`);
-    expect(bytes).toBeLessThanOrEqual(640);
+    expect(bytes).toBeLessThanOrEqual(660);
   });
 });
 

@@ -83,12 +83,19 @@ describe("getBus throws and overwrites nothing", () => {
     expect(auth.pluginState.events).toBe(events);
   });
 
-  test("for a promise of the context, and says to await it", () => {
-    const auth = Promise.resolve({ pluginState: {} });
+  const promised = Promise.resolve({ pluginState: {} });
+
+  test.each([
+    ["a promise of the context", promised],
+    ["what has that promise, as Better Auth's instance", { pluginState: {}, $context: promised }],
+    ["what inherits it", Object.create({ $context: promised })],
+  ])("for %s, and says what to pass", (_, auth) => {
     // Node itself adds symbols to a promise.
     const before = Object.entries(auth);
 
-    expect(() => getBus(auth as never)).toThrow(new TypeError("auth must be awaited first"));
+    expect(() => getBus(auth as never)).toThrow(
+      new TypeError("auth is not a context: pass await auth.$context"),
+    );
     expect(Object.entries(auth)).toEqual(before);
   });
 
