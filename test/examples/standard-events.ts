@@ -2,7 +2,7 @@
 // Needs Better Auth 1.3.34 or newer with Kysely, and 1.7 with Drizzle or Prisma.
 
 import { getBus, type EventPayload, type Events } from "@kernia/events";
-import type { AuthContext, BetterAuthPlugin } from "better-auth";
+import type { AuthContext, BetterAuthPlugin, Where } from "better-auth";
 
 /**
  * Emits the four standard events, whichever route, plugin or server-side call makes the change: all of
@@ -24,41 +24,51 @@ export function standardEvents(): { id: "standard-events"; init: BetterAuthPlugi
     init(auth) {
       const listed = auth.options.plugins?.filter(({ id }) => id === "standard-events") ?? [];
       if (listed.length > 1) throw new Error("standardEvents() is in the list of plugins twice");
+      const { id, options } = auth.adapter;
+      // Few drivers of SQLite have transactions, and which one this is cannot be seen.
+      const isSqlite = (options?.["provider"] ?? options?.["type"]) === "sqlite";
+      if (/drizzle|kysely|prisma/.test(id) && !options?.adapterConfig.transaction && !isSqlite) {
+        auth.logger.warn(
+          "The database adapter runs no transactions: if a request fails, its first changes remain, and " +
+            "are emitted. Pass the adapter `transaction: true`, if its driver has transactions.",
+        );
+      }
       const bus = getBus(auth);
-      /** For each operation under way, what was emitted last about each row since it began. */
-      const operations = new Set<Map<string, Change>>();
+      /** For each operation that is running, the last change of each row since it began. */
+      const running = new Set<Map<string, Change>>();
 
       // One type for the adapters of all versions.
-      watch(auth.adapter as unknown as Adapter, auth.tables, async (run) => {
-        const emitted = new Map<string, Change>();
-        operations.add(emitted);
+      wrap(auth.adapter as unknown as Adapter, auth.tables, async (operation) => {
+        const changed = new Map<string, Change>();
+        const changes: Change[] = [];
+        const events: Change[] = [];
+        let result;
+        running.add(changed);
         try {
-          const changes: Change[] = [];
-          const result = await run(changes);
+          result = await operation(changes);
           for (const change of changes) {
-            const last = emitted.get(change.row);
+            const last = changed.get(change.row);
             // Of two requests that make the same change at the same time, both see a difference.
             if (last?.state === change.state) continue;
-            // Not without limit: where a handler hangs, its operation never ends.
-            for (const each of operations) if (each.size < 50_000) each.set(change.row, change);
+            for (const each of running) each.set(change.row, change);
             // The role may have been set after it was read.
             const role = last?.event === "organization.member.updated" && last.payload.role;
             const isRemoval = change.event === "organization.member.removed";
-            const payload = isRemoval && role ? { ...change.payload, role } : change.payload;
-            await bus.emit(change.event, payload);
+            if (isRemoval && role) change.payload = { ...change.payload, role };
+            events.push(change);
           }
-          return result;
         } finally {
-          operations.delete(emitted);
+          running.delete(changed);
         }
+        for (const { event, payload } of events) await bus.emit(event, payload);
+        return result;
       });
     },
   };
 }
 
 type Row = { id: string; organizationId: string; userId: string; role: string | null };
-type Condition = { field: string; value: unknown; operator?: string };
-type Query = { model: string; where: Condition[]; update?: Partial<Row>; set?: Partial<Row> };
+type Query = { model: string; where: Where[]; update?: Partial<Row>; set?: Partial<Row> };
 type Write = (query: Query) => Promise<unknown>;
 interface Adapter extends Record<(typeof updates | typeof deletions)[number], Write> {
   create(query: { model: string; data: object }): Promise<Row>;
@@ -67,81 +77,79 @@ interface Adapter extends Record<(typeof updates | typeof deletions)[number], Wr
 }
 const updates = ["update", "updateMany", "incrementOne"] as const;
 const deletions = ["delete", "deleteMany", "consumeOne"] as const;
+const fields = ["role", "userId", "organizationId"] as const;
 const models = ["member", "user", "organization"] as const;
 type Model = (typeof models)[number];
-type Tables = AuthContext["tables"];
 /** An event, the row that it is about, and the state of that row by now. */
 type Change = {
   [Name in keyof Events]: { event: Name; payload: EventPayload<Name>; row: string; state: string };
 }[keyof Events];
 /** Runs an operation, which adds its changes to a list, and emits them once they are committed. */
-type Emitting = <Result>(run: (changes: Change[]) => Promise<Result>) => Promise<Result>;
+type Run = <Result>(operation: (changes: Change[]) => Promise<Result>) => Promise<Result>;
 
 /** Replaces the methods of an adapter, or of its transaction, by methods that emit what they change. */
-function watch(adapter: Adapter, tables: Tables, emitting: Emitting, unwatched = adapter): Adapter {
+function wrap(adapter: Adapter, tables: AuthContext["tables"], run: Run, unwrapped = adapter) {
   const original = { ...adapter };
   const read = ({ model, where }: Query) => original.findMany({ model, where, limit: 1_000_000 });
 
   adapter.create = (query) =>
-    emitting(async (changes) => {
+    run(async (changes) => {
       const row = await original.create(query);
       if (modelOf(query) === "member") changes.push(member("added", { ...query.data, ...row }));
       return row;
     });
-  for (const method of updates.filter((method) => original[method])) {
-    adapter[method] = (query) => {
-      const update = { ...query.update, ...query.set };
-      const isObserved = "role" in update || "userId" in update || "organizationId" in update;
-      if (modelOf(query) !== "member" || !isObserved) return original[method](query);
-      return emitting(observe(query, "member", original[method], update));
-    };
-  }
-  for (const method of deletions.filter((method) => original[method])) {
+  for (const method of [...updates, ...deletions].filter((method) => original[method])) {
     adapter[method] = (query) => {
       const model = modelOf(query);
-      return model ? emitting(observe(query, model, original[method])) : original[method](query);
+      const update = updates.some((name) => name === method) && { ...query.update, ...query.set };
+      const isSilent = update && (model !== "member" || !fields.some((field) => field in update));
+      if (!model || isSilent) return original[method](query);
+      return observe(original[method], query, model, update);
     };
   }
-  adapter.transaction = (run) =>
-    emitting(async (changes) => {
+  adapter.transaction = (work) =>
+    run(async (changes) => {
       let committed: Change[] = [];
       const result = await original.transaction((inner) => {
-        if (inner === unwatched) return run(adapter); // The database has none, or this is one.
-        const own: Change[] = (committed = []); // Some adapters run a failed transaction again.
-        return run(watch({ ...inner }, tables, (operation) => operation(own), inner));
+        if (inner === unwrapped) return work(adapter); // The database has none, or this is one.
+        const uncommitted: Change[] = (committed = []); // Some adapters run a failed one again.
+        return work(wrap({ ...inner }, tables, (operation) => operation(uncommitted), inner));
       });
       for (const change of committed) changes.push(change);
       return result;
     });
   return adapter;
 
-  /** Runs a statement, and adds what it changed; without `update` it is a deletion. */
-  function observe(query: Query, model: Model, write: Write, update?: Partial<Row>) {
-    return async (changes: Change[]): Promise<unknown> => {
+  /** Runs a statement, an update or else a deletion, and finds what it changed. */
+  function observe(write: Write, query: Query, model: Model, update: Partial<Row> | false) {
+    return run(async (changes) => {
       const rows = await read(query);
       const before = model === "member" ? rows : await readBy("member", `${model}Id`, rows);
       const result = await write(query);
-      const updated = update ? before.map((was) => ({ ...was, ...update })) : [];
+      const updated = update ? before.map((row) => ({ ...row, ...update })) : [];
       const after = await reread("member", before, updated);
       // A statement of one row, whatever its role, has set that role; others may have set another since.
       const isSet = rows.length === 1 && query.where.every(({ field }) => field !== "role");
-      for (const was of before) {
-        const is = after.get(was.id);
-        if (update && is) changes.push(...differences(was, is, isSet ? update.role : undefined));
-        if (!update && !is) changes.push(member("removed", was));
+      for (const row of before) {
+        const now = after.get(row.id);
+        if (update && now) changes.push(...differences(row, now, isSet ? update.role : undefined));
+        if (!update && !now) changes.push(member("removed", row));
       }
       if (model !== "user") return result;
       const left = await reread("user", rows, []);
-      for (const { id } of rows) if (!left.has(id)) changes.push(userDeleted(`${id}`));
+      for (const { id } of rows.filter((row) => !left.has(row.id))) {
+        const payload = { userId: `${id}`, action: "deleted" } as const;
+        changes.push({ event: "user.deleted", payload, row: `user ${id}`, state: "deleted" });
+      }
       return result;
-    };
+    });
   }
 
   /** Returns the rows by their ids. */
   async function reread(model: Model, rows: Row[], expected: Row[]): Promise<Map<string, Row>> {
     const found = readBy(model, "id", rows);
     // The statement has run, so a read that fails must not fail it; in a transaction both fail.
-    const current = await (adapter === unwatched ? found.catch(() => expected) : found);
+    const current = await (adapter === unwrapped ? found.catch(() => expected) : found);
     return new Map(current.map((row) => [row.id, row]));
   }
 
@@ -164,14 +172,14 @@ function watch(adapter: Adapter, tables: Tables, emitting: Emitting, unwatched =
   }
 }
 
-function differences(was: Row, is: Row, role = is.role): Change[] {
-  if (was.userId !== is.userId || was.organizationId !== is.organizationId) {
-    return [{ ...member("removed", was), state: "moved" }, member("added", is)];
+function differences(before: Row, after: Row, role = after.role): Change[] {
+  if (before.userId !== after.userId || before.organizationId !== after.organizationId) {
+    return [{ ...member("removed", before), state: "moved" }, member("added", after)];
   }
-  if (role === was.role) return [];
-  const update = member("updated", { ...is, role });
+  if (role === before.role) return [];
+  const update = member("updated", { ...after, role });
   // The request that set it back may have read it before, and then emits nothing.
-  return is.role === was.role ? [update, member("updated", is)] : [update];
+  return after.role === before.role ? [update, member("updated", after)] : [update];
 }
 
 function member(action: "added" | "removed" | "updated", row: Row): Change {
@@ -181,9 +189,4 @@ function member(action: "added" | "removed" | "updated", row: Row): Change {
   const state = action === "updated" ? `updated ${role}` : action;
   // The name and the payload have the same action, which the compiler cannot follow.
   return { event: `organization.member.${action}`, payload, row: `member ${id}`, state } as Change;
-}
-
-function userDeleted(userId: string): Change {
-  const payload = { userId, action: "deleted" } as const;
-  return { event: "user.deleted", payload, row: `user ${userId}`, state: "deleted" };
 }
