@@ -104,6 +104,14 @@ describe("of two requests at the same time", () => {
     expect(emitted()).toEqual([event]);
   });
 
+  test("a role that depends on another, which is no longer set, is not emitted", async () => {
+    const where = [...idIs(scenario.bob.memberId), { field: "role", value: "member" }];
+    interruption.before("update", 1, () => setRole("editor"));
+    await adapter.update({ model, where, update: { role: "admin" } });
+
+    expect(emitted()).toEqual(["updated editor"]);
+  });
+
   test("a removal has the role that was set after it was read", async () => {
     interruption.before("delete", 1, () => setRole("admin"));
     await removeBob();
@@ -150,6 +158,14 @@ test("what a foreign key refuses fails as it does without the plugin, and is not
   await expect(deletion).rejects.toMatchObject({ code: "23503" });
 
   expect(emitted()).toEqual([]);
+});
+
+test("a member who is moved to another organization, with the same role, is removed, then added", async () => {
+  const update = { organizationId: await server.organization() };
+  recorder.clear();
+  await adapter.update({ model, where: idIs(scenario.bob.memberId), update });
+
+  expect(emitted()).toEqual(["removed member", "added member"]);
 });
 
 test("a transaction that the adapter runs again is emitted once", async () => {

@@ -1,9 +1,19 @@
 import { randomUUID } from "node:crypto";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { getBus } from "@kernia/events";
-import { betterAuth, type AuthContext, type BetterAuthPlugin } from "better-auth";
+import {
+  betterAuth,
+  type AuthContext,
+  type BetterAuthOptions,
+  type BetterAuthPlugin,
+} from "better-auth";
 import { memoryAdapter } from "better-auth/adapters/memory";
+import { prismaAdapter } from "better-auth/adapters/prisma";
 import { organization } from "better-auth/plugins";
+import { PostgresDialect } from "kysely";
 import { beforeAll, describe, expect, test } from "vitest";
+import { startUp } from "../fixtures/auth-server";
 import { deferToEnd } from "../fixtures/defer-to-end";
 import type { Answer } from "../fixtures/client";
 import { accept, invite, must, password } from "../fixtures/users";
@@ -143,6 +153,23 @@ test("a handler may change members itself", async () => {
   expect(removed).toEqual(["u_1", "u_2"]);
 });
 
+test("what was emitted is not kept, even while a handler of another event hangs", async () => {
+  setFlagsFromString("--expose-gc");
+  const auth = await contextOf(standardEvents());
+  const emitted: WeakRef<object>[] = [];
+  getBus(auth).on("organization.member.removed", (event) => {
+    emitted.push(new WeakRef(event));
+    if (event.userId === "u_1") return new Promise(() => {});
+  });
+
+  void auth.adapter.delete({ model: "member", where: idIs("m_1") });
+  await auth.adapter.delete({ model: "member", where: idIs("m_2") });
+  await new Promise(setImmediate);
+  runInNewContext("gc")();
+
+  expect(emitted[1]!.deref()).toBeUndefined();
+});
+
 test("tables may have names of their own, and there may be no organization plugin", async () => {
   const emitted: unknown[] = [];
   const create = async (...plugins: BetterAuthPlugin[]) => {
@@ -172,6 +199,25 @@ test("tables may have names of their own, and there may be no organization plugi
     { userId: "u_1", action: "deleted" },
     { organizationId: "o_1", userId: "u_1", role: "owner", action: "removed" },
   ]);
+});
+
+test("it is logged once, at the start, that an adapter could use transactions and does not", async () => {
+  const dialect = new PostgresDialect({ pool: {} as never });
+  const prisma = (options: { provider: "postgresql" | "sqlite"; transaction?: boolean }) =>
+    prismaAdapter({}, options);
+  const logged = async (database: BetterAuthOptions["database"]) =>
+    (await startUp({ ...(database && { database }), plugins: [standardEvents()] })).logged;
+  const warning = expect.stringContaining("Pass the adapter `transaction: true`");
+
+  expect(await logged(prisma({ provider: "postgresql" }))).toEqual([warning]);
+  expect(await logged({ dialect, type: "postgres" })).toEqual([warning]);
+  expect(await logged(prisma({ provider: "postgresql", transaction: true }))).toEqual([]);
+  expect(await logged({ dialect, type: "postgres", transaction: true })).toEqual([]);
+  // Its driver may have none, as D1's or better-sqlite3 under Drizzle.
+  expect(await logged(prisma({ provider: "sqlite" }))).toEqual([]);
+  expect(await logged({ dialect, type: "sqlite" })).toEqual([]);
+  // The memory adapter's.
+  expect(await logged(undefined)).toEqual([]);
 });
 
 test("it is an error to list it twice", async () => {

@@ -29,8 +29,8 @@ export function standardEvents(): { id: "standard-events"; init: BetterAuthPlugi
       const isSqlite = (options?.["provider"] ?? options?.["type"]) === "sqlite";
       if (/drizzle|kysely|prisma/.test(id) && !options?.adapterConfig.transaction && !isSqlite) {
         auth.logger.warn(
-          "The database adapter runs no transactions: if a request fails, its first changes remain, and " +
-            "are emitted. Pass the adapter `transaction: true`, if its driver has transactions.",
+          "The database adapter uses no transactions: what a failed request has changed remains, and is " +
+            "emitted. Pass the adapter `transaction: true`, if its driver supports transactions.",
         );
       }
       const bus = getBus(auth);
