@@ -60,9 +60,9 @@ test("each event is handled before the next is emitted, however slow a handler i
   expect(emitted()).toEqual(["removed member", "deleted"]);
 });
 
-describe("of two requests at the same time", () => {
+describe("two requests at the same time", () => {
   test.each<Method>(["findMany", "delete"])(
-    "that delete a member, before %s, one emits it",
+    "of two requests that delete a member, the second before %s of the first, one emits it",
     async (before) => {
       interruption.before(before, 1, removeBob);
       await removeBob();
@@ -71,21 +71,21 @@ describe("of two requests at the same time", () => {
     },
   );
 
-  test("that set the same role, one emits it", async () => {
+  test("of two requests that set the same role, one emits it", async () => {
     interruption.before("update", 1, () => setRole("admin"));
     await setRole("admin");
 
     expect(emitted()).toEqual(["updated admin"]);
   });
 
-  test("that set two roles, both emit", async () => {
+  test("of two requests that set two roles, both emit", async () => {
     interruption.before("update", 1, () => setRole("editor"));
     await setRole("admin");
 
     expect(emitted()).toEqual(["updated editor", "updated admin"]);
   });
 
-  test("of which one sets back the role that the other has set, the last event is what the table has", async () => {
+  test("where one request sets back the role of the other, the last event has the role in the table", async () => {
     interruption.before("findMany", 2, () => setRole("member"));
     await setRole("admin");
 
@@ -96,13 +96,16 @@ describe("of two requests at the same time", () => {
   test.each<[Method, number, string]>([
     ["update", 1, "removed member"],
     ["findMany", 2, "removed admin"],
-  ])("that set a role and, before %s %i, remove the member, the other emits", async (...row) => {
-    const [method, call, event] = row;
-    interruption.before(method, call, removeBob);
-    await setRole("admin");
+  ])(
+    "of a member who is removed while the role is set, before %s %i, only the removal is emitted",
+    async (...row) => {
+      const [method, call, event] = row;
+      interruption.before(method, call, removeBob);
+      await setRole("admin");
 
-    expect(emitted()).toEqual([event]);
-  });
+      expect(emitted()).toEqual([event]);
+    },
+  );
 
   test("a role that depends on another, which is no longer set, is not emitted", async () => {
     const where = [...idIs(scenario.bob.memberId), { field: "role", value: "member" }];
@@ -120,8 +123,8 @@ describe("of two requests at the same time", () => {
   });
 });
 
-describe("when a read fails", () => {
-  test("before the statement, that is not run, and nothing is emitted", async () => {
+describe("a read that fails", () => {
+  test("where the read before a statement fails, that is not run, and nothing is emitted", async () => {
     interruption.before("findMany", 1, fail);
     await expect(removeBob()).rejects.toThrow("the connection is lost");
 
@@ -132,14 +135,14 @@ describe("when a read fails", () => {
   test.each([
     ["a removal", removeBob, "removed member"],
     ["a change of a role", () => setRole("admin"), "updated admin"],
-  ])("after %s, that succeeds, and is emitted", async (_, run, event) => {
+  ])("where the read after %s fails, that succeeds, and is emitted", async (_, run, event) => {
     interruption.before("findMany", 2, fail);
     await run();
 
     expect(emitted()).toEqual([event]);
   });
 
-  test("in a transaction, that fails, and nothing is emitted", async () => {
+  test("where a read in a transaction fails, so does that, and nothing is emitted", async () => {
     const where = idIs(scenario.bob.memberId);
     interruption.before("findMany", 2, fail);
     const answer = adapter.transaction((transaction) => transaction.delete({ model, where }));
