@@ -1,5 +1,5 @@
 import { getCurrentAdapter, runWithTransaction } from "@better-auth/core/context";
-import { getBus } from "@kernia/events";
+import { EventBus, getBus } from "@kernia/events";
 import { betterAuth, type BetterAuthPlugin } from "better-auth";
 import { getMigrations } from "better-auth/db/migration";
 import type pg from "pg";
@@ -10,6 +10,7 @@ import { emitAfterCommit, inTransaction } from "./after-commit";
 
 const defer = deferToEnd();
 
+let databaseUrl: string;
 let pool: pg.Pool;
 let auth: Awaited<ReturnType<typeof startAuth>>;
 /** The texts that the handler saw, each time. */
@@ -30,7 +31,7 @@ async function readNotes(): Promise<string> {
 }
 
 beforeAll(async () => {
-  const databaseUrl = await createDatabase(await startPostgres(defer), defer);
+  databaseUrl = await createDatabase(await startPostgres(defer), defer);
   pool = createPool(databaseUrl, { max: 2 });
   defer(() => pool.end());
   auth = await startAuth();
@@ -65,13 +66,13 @@ describe("in a transaction of Better Auth's", () => {
     });
   }
 
-  test("it is emitted after the commit, so that a handler sees what was committed", async () => {
+  test("with runWithTransaction, it is emitted after the commit, so that a handler sees what was committed", async () => {
     await addNotes(() => emitAfterCommit(auth, "notes.added", {}));
 
     expect(seen).toEqual(["one,two"]);
   });
 
-  test("nothing is emitted after a rollback", async () => {
+  test("with runWithTransaction, nothing is emitted after a rollback", async () => {
     const emit = () => emitAfterCommit(auth, "notes.added", {});
 
     await expect(addNotes(emit, new Error("rolled back"))).rejects.toThrow("rolled back");
@@ -82,7 +83,7 @@ describe("in a transaction of Better Auth's", () => {
 describe("in a transaction of one's own", () => {
   const insert = "insert into note values ('1', 'one')";
 
-  test("it is emitted after the commit, with the connection back in the pool", async () => {
+  test("with inTransaction, it is emitted after the commit, with the connection back in the pool", async () => {
     const other = await pool.connect();
     const result = await inTransaction(pool, getBus(auth), async (client, emitLater) => {
       await emitLater("notes.added", {});
@@ -95,18 +96,39 @@ describe("in a transaction of one's own", () => {
     expect(seen).toEqual(["one"]);
   });
 
-  test("nothing is emitted when the commit fails", async () => {
-    await pool.query(`
-      alter table note drop constraint if exists late, add constraint late unique (text)
-      deferrable initially deferred`);
-    const changed = inTransaction(pool, getBus(auth), async (client, emitLater) => {
-      await emitLater("notes.added", {});
-      await client.query(insert);
-      await client.query(insert.replace("'1'", "'2'"));
+  test("what emitLater is given is emitted in that order, one after another", async () => {
+    const bus = new EventBus();
+    bus.on("slow", () => new Promise(setImmediate).then(() => seen.push("slow")));
+    bus.on("fast", () => seen.push("fast"));
+    await inTransaction(pool, bus, async (_, emitLater) => {
+      await emitLater("slow", {});
+      await emitLater("fast", {});
     });
 
-    await expect(changed).rejects.toMatchObject({ code: "23505" });
-    expect(await readNotes()).toBe("");
+    expect(seen).toEqual(["slow", "fast"]);
+  });
+
+  const late = `alter table note add constraint late unique (text) deferrable initially deferred`;
+
+  test.each([
+    ["the commit fails", "duplicate key", [late, insert, insert.replace("'1'", "'2'")]],
+    [
+      "a failed statement turns the commit into a rollback",
+      "Rolled back",
+      [insert, "select 1 / 0"],
+    ],
+    ["a statement takes too long, and so the rollback", "timeout", [insert, "select pg_sleep(5)"]],
+  ])("where %s, nothing is emitted, and the pool goes on without it", async (_, error, queries) => {
+    const small = createPool(databaseUrl, { max: 1, query_timeout: 500 });
+    defer(() => small.end());
+    const changed = inTransaction(small, getBus(auth), async (client, emitLater) => {
+      await emitLater("notes.added", {});
+      for (const query of queries) await client.query(query).catch(() => {});
+    });
+    await expect(changed).rejects.toThrow(error);
+    await small.query("insert into note values ('3', 'three')");
+
+    expect(await readNotes()).toBe("three");
     expect(seen).toEqual([]);
   });
 });

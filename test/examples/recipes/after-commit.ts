@@ -31,6 +31,9 @@ export async function emitAfterCommit<Name extends EventName>(
 /**
  * The same for a transaction of your own: the events that `work` passes to `emitLater` are emitted after
  * `commit`, one after another.
+ *
+ * @throws what failed, after a rollback; also if `work` itself caught the error of a statement, because
+ * PostgreSQL then rolls back instead.
  */
 export async function inTransaction<Result>(
   pool: pg.Pool,
@@ -45,13 +48,19 @@ export async function inTransaction<Result>(
     result = await work(client, async (event, payload) => {
       emits.push(() => bus.emit(event, payload));
     });
-    await client.query("commit");
+    const { command } = await client.query("commit");
+    if (command === "ROLLBACK")
+      throw new Error("Rolled back: a statement failed before the commit");
   } catch (error) {
-    await client.query("rollback").catch(() => {});
+    const isRolledBack = await client.query("rollback").then(
+      () => true,
+      () => false,
+    );
+    // After a `query_timeout`, say, it may still be in the transaction: then it leaves the pool.
+    client.release(!isRolledBack);
     throw error;
-  } finally {
-    client.release();
   }
+  client.release();
   for (const emit of emits) await emit();
   return result;
 }
