@@ -10,6 +10,7 @@ import {
 } from "@kernia/events";
 import { describe, expectTypeOf, test } from "vitest";
 import type { PublishableEvent } from "../examples/outbox/publish";
+import type { DeclaredBus } from "../examples/recipes/declared-names";
 
 interface Invoice {
   readonly invoiceId: string;
@@ -134,4 +135,20 @@ test("a logger needs error, and nothing else", () => {
 test("the outbox publishes events whose payload is JSON, and no other", () => {
   expectTypeOf<"organization.member.added" | "billing.invoice.paid">().toExtend<PublishableEvent>();
   expectTypeOf<"test.date">().not.toExtend<PublishableEvent>();
+});
+
+test("a DeclaredBus takes declared names and their payloads only, and any bus is one", () => {
+  const declared: DeclaredBus = bus;
+  const attempts = () => {
+    declared.on("billing.invoice.paid", (paid) => expectTypeOf(paid).toEqualTypeOf<Invoice>());
+    // @ts-expect-error
+    declared.on("billing.invoice.payed", () => {});
+    // @ts-expect-error
+    declared.off("billing.invoice.payed", () => {});
+    // @ts-expect-error
+    void declared.emit("billing.invoice.payed", { invoiceId: "in_1", amount: 1 });
+    // @ts-expect-error
+    void declared.emit("billing.invoice.paid", { invoiceId: "in_1" });
+  };
+  expectTypeOf(attempts).toBeFunction();
 });

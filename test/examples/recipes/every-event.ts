@@ -1,16 +1,35 @@
 // @kernia/events 1.0.0: copied from its test/examples/recipes/every-event.ts
 // Needs no Better Auth.
 
-import type { EventBus, EventName, EventPayload } from "@kernia/events";
+import { EventBus, type Logger } from "@kernia/events";
 
 /**
  * Calls `see` with each event that is emitted from now on, before the handlers of the event run. It also
- * works on a bus that is in use already. An error of `see` is thrown by `emit`.
+ * works on a bus that is in use already. Nothing waits for `see`, and its errors are logged as those of a
+ * handler.
+ *
+ * @param logger - receives these errors; the global `console` by default.
+ * @returns a function that undoes it, whatever else has replaced `bus.emit` since then.
  */
-export function onEveryEvent(bus: EventBus, see: (event: string, payload: unknown) => void): void {
+export function onEveryEvent(
+  bus: EventBus,
+  see: (event: string, payload: unknown) => unknown,
+  logger?: Logger,
+): () => void {
   const { emit } = bus;
-  bus.emit = <Name extends EventName>(event: Name, payload: EventPayload<Name>) => {
-    see(event, payload);
+  let isUndone = false;
+  const seeAndEmit: EventBus["emit"] = (event, payload) => {
+    if (!isUndone) {
+      // As the handler of a bus of its own, its errors stop nothing.
+      const observer = new EventBus(logger);
+      observer.on(event, () => see(event, payload));
+      void observer.emit(event, payload);
+    }
     return emit.call(bus, event, payload);
+  };
+  bus.emit = seeAndEmit;
+  return () => {
+    isUndone = true;
+    if (bus.emit === seeAndEmit) bus.emit = emit;
   };
 }

@@ -14,9 +14,9 @@ declare global {
 const options = { method: "POST" as const, use: [sessionMiddleware] };
 
 /**
- * Its route answers without waiting for the handlers. `runInBackground` passes the emit to Better Auth's
- * `advanced.backgroundTasks.handler`, which keeps a serverless function alive until it settles. The part
- * of the handlers before their first `await` still runs in the request.
+ * Its route answers without waiting for the handlers: `runInBackground` passes the emit on to
+ * `advanced.backgroundTasks.handler`. The part of the handlers before their first `await` still runs in
+ * the request.
  */
 export const privacy = {
   id: "privacy",
@@ -28,3 +28,24 @@ export const privacy = {
     }),
   },
 } satisfies BetterAuthPlugin;
+
+/**
+ * Better Auth's option `advanced` for a platform that ends a function once it has answered. Without it,
+ * handlers are cut off there, and nothing is logged.
+ *
+ * @param waitUntil - keeps the function alive until a promise settles. On Cloudflare Workers, it is that of
+ * the module below, or of a request's context if each request has an `auth` of its own:
+ * `(task) => context.waitUntil(task)`.
+ *
+ * @example
+ * ```ts
+ * import { waitUntil } from "cloudflare:workers";
+ *
+ * export const auth = betterAuth({ advanced: keepAlive(waitUntil), plugins: [privacy] });
+ * ```
+ */
+export function keepAlive(waitUntil: WaitUntil): { backgroundTasks: { handler: WaitUntil } } {
+  return { backgroundTasks: { handler: waitUntil } };
+}
+
+type WaitUntil = (task: Promise<unknown>) => void;
