@@ -1,16 +1,24 @@
 import { getBus } from "@kernia/events";
 import type { BetterAuthOptions, BetterAuthPlugin } from "better-auth";
-import { createAuthMiddleware } from "better-auth/api";
+import { createAuthEndpoint, createAuthMiddleware } from "better-auth/api";
 import { admin, anonymous } from "better-auth/plugins";
+import { build } from "esbuild";
 import { beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { startAuthServer } from "../fixtures/auth-server";
+import { startAuthServer, startUp } from "../fixtures/auth-server";
 import { Client } from "../fixtures/client";
 import { deferToEnd } from "../fixtures/defer-to-end";
+import { node } from "../fixtures/npm";
 import { createDatabase, startPostgres } from "../fixtures/postgres";
-import { startUp } from "../fixtures/auth-server";
+import { createTemporaryFolder } from "../fixtures/temporary-folder";
 import { createOrganization, join, must, password, signUp } from "../fixtures/users";
 import { auditLog, createAuditLog } from "./audit-log";
 import { standardEvents } from "./standard-events";
+
+declare global {
+  interface KerniaEvents {
+    "audit.exported": undefined;
+  }
+}
 
 const defer = deferToEnd();
 
@@ -19,9 +27,14 @@ const nowhere = { actorId: null, ipAddress: null, userAgent: null, route: null }
 const added = "organization.member.added";
 const removed = "organization.member.removed";
 
-/** Emits an event when somebody signs in. */
+/** Emits an event when somebody signs in, and in a route that has nothing to do with sessions. */
 const emitter: BetterAuthPlugin = {
   id: "emitter",
+  endpoints: {
+    forget: createAuthEndpoint("/forget", { method: "POST" }, ({ context }) =>
+      getBus(context).emit("user.deleted", { userId: "user_1", action: "deleted" }),
+    ),
+  },
   hooks: {
     after: [
       {
@@ -76,7 +89,7 @@ describe("a row says what happened, by which route, and who did it:", () => {
   const origins = async () =>
     (await auditRows()).map(({ event, route, actorId }) => [event, route, actorId]);
 
-  test("the owner who removes a member, from an address and with a browser", async () => {
+  test("an owner who removes a member, from an address and with a browser, has a row", async () => {
     const { organizationId, bob } = await organizationOfTwo();
     const removal = { organizationId, memberIdOrEmail: bob.email };
     must(await server.ada.client.post("/organization/remove-member", removal, headers));
@@ -85,6 +98,7 @@ describe("a row says what happened, by which route, and who did it:", () => {
       {
         event: removed,
         payload: { organizationId, userId: bob.userId, role: "admin", action: "removed" },
+        organizationId,
         actorId: server.ada.userId,
         ipAddress: "192.0.2.7",
         userAgent: "Firefox on loopback",
@@ -95,7 +109,16 @@ describe("a row says what happened, by which route, and who did it:", () => {
     ]);
   });
 
-  test("the admin who impersonates a member", async () => {
+  test("an owner who sets a role has a row", async () => {
+    const { organizationId, bob } = await organizationOfTwo();
+    const update = { organizationId, memberId: bob.memberId, role: "member" };
+    must(await server.ada.client.post("/organization/update-member-role", update));
+
+    const route = "/organization/update-member-role";
+    expect(await origins()).toEqual([["organization.member.updated", route, server.ada.userId]]);
+  });
+
+  test("an admin who impersonates a member is the actor", async () => {
     const { organizationId, bob } = await organizationOfTwo();
     const browser = server.root.client.at(server.url);
     must(await browser.post("/admin/impersonate-user", { userId: bob.userId }));
@@ -104,7 +127,7 @@ describe("a row says what happened, by which route, and who did it:", () => {
     expect(await origins()).toEqual([[removed, "/organization/leave", server.root.userId]]);
   });
 
-  test("the user who deletes the account, whose session is deleted with it", async () => {
+  test("a user who deletes the account is the actor, although the session is deleted with it", async () => {
     const { bob } = await organizationOfTwo();
     must(await bob.client.post("/delete-user", { password }));
 
@@ -114,14 +137,14 @@ describe("a row says what happened, by which route, and who did it:", () => {
     ]);
   });
 
-  test("the user who signs in, where the session is new", async () => {
+  test("a user who signs in is the actor, although the session is new", async () => {
     const { email, userId } = await signUp(server.url, "Bob");
     must(await new Client(server.url).post("/sign-in/email", { email, password }));
 
     expect(await origins()).toEqual([["user.deleted", "/sign-in/email", userId]]);
   });
 
-  test("the anonymous user who signs up, and is deleted for it", async () => {
+  test("an anonymous user who signs up, and is deleted for it, is the actor", async () => {
     const browser = new Client(server.url);
     const { id } = must(await browser.post("/sign-in/anonymous")).body.user;
     const bob = { name: "Bob", email: "new@example.com", password };
@@ -129,44 +152,92 @@ describe("a row says what happened, by which route, and who did it:", () => {
 
     expect(await origins()).toEqual([["user.deleted", "/sign-up/email", id]]);
   });
+
+  test("somebody who is not signed in has a row without an actor", async () => {
+    must(await new Client(server.url).post("/forget"));
+
+    expect(await origins()).toEqual([["user.deleted", "/forget", null]]);
+  });
 });
 
 test("a server-side call with a user's headers has that user as its actor; without headers it has none", async () => {
   const { organizationId, bob } = await organizationOfTwo();
   const { removeMember, addMember } = server.auth.api;
-  const body = { organizationId, memberIdOrEmail: bob.email };
-  await removeMember({ body, headers: server.ada.client.headers });
-  await addMember({ body: { organizationId, userId: bob.userId, role: "member" } });
+  const body = { organizationId, userId: bob.userId, role: "member" } as const;
+  const { headers } = server.ada.client;
+  await removeMember({ body: { organizationId, memberIdOrEmail: bob.email }, headers });
+  await addMember({ body, headers });
+  const where = [{ field: "userId", value: bob.userId }];
+  await server.context.adapter.deleteMany({ model: "member", where });
+  await addMember({ body });
 
   expect(await auditRows()).toMatchObject([
     { event: removed, actorId: server.ada.userId, route: "/organization/remove-member" },
+    // It has no route.
+    { event: added, actorId: server.ada.userId, route: null },
+    { event: removed, ...nowhere },
     { event: added, ...nowhere },
   ]);
 });
 
-test("the address is what the proxies say, in the headers and within the options of Better Auth", async () => {
-  const options: BetterAuthOptions = server.context.options;
-  const chain = "198.51.100.1, 192.0.2.7";
-  const both = { "x-client-ip": "192.0.2.8", "x-forwarded-for": chain };
-  const ipAddressHeaders = ["x-client-ip", "x-forwarded-for"];
-  const addresses: unknown[] = [];
-  for (const [headers, ipAddress] of [
-    [{}, {}],
-    [both, {}],
-    [both, { ipAddressHeaders }],
-    [both, { ipAddressHeaders, disableIpTracking: true }],
-  ] as const) {
-    const { organizationId, bob } = await organizationOfTwo();
-    options.advanced = { ipAddress };
-    must(await bob.client.post("/organization/leave", { organizationId }, headers));
-    delete options.advanced;
-    addresses.push((await auditRows())[0].ipAddress);
-  }
+test("a row changes no session, and sets no cookie", async () => {
+  const { client, userId } = await signUp(server.url, "Bob");
+  const query = (sql: string) => server.pool.query(`${sql} where "userId" = $1`, [userId]);
+  const forget = () =>
+    fetch(`${server.url}/api/auth/forget`, { method: "POST", headers: client.headers });
+  await query(`update session set "expiresAt" = now() + interval '1 day'`);
+  const { rows } = await query("select * from session");
 
-  expect(addresses).toEqual([null, chain, "192.0.2.8", null]);
+  // A session that is due to be refreshed, and one whose cookie is to be removed.
+  const refreshable = await forget();
+  expect((await query("select * from session")).rows).toEqual(rows);
+  await query("delete from session");
+  const outdated = await forget();
+
+  const cookies = [refreshable, outdated].map(({ headers }) => headers.getSetCookie());
+  expect(cookies).toEqual([[], []]);
+  expect((await auditRows()).map(({ actorId }) => actorId)).toEqual([userId, null]);
 });
 
-describe("in a worker, which has no request,", () => {
+test("the address is the one that Better Auth sees, within its options", async () => {
+  const options: BetterAuthOptions = server.context.options;
+  const { bob } = await organizationOfTwo();
+  const addresses: unknown[] = [];
+  // What a client has invented, its address, and that of a proxy.
+  const sent = {
+    "x-client-ip": "192.0.2.8",
+    "x-forwarded-for": "6.6.6.6, 198.51.100.1, 192.0.2.7",
+  };
+  const ipAddressHeaders = ["x-client-ip", "x-forwarded-for"];
+  for (const ipAddress of [
+    { trustedProxies: ["192.0.2.7"] },
+    { ipAddressHeaders },
+    { ipAddressHeaders, disableIpTracking: true },
+  ]) {
+    options.advanced = { ipAddress };
+    must(await bob.client.post("/forget", {}, sent));
+    delete options.advanced;
+    addresses.push((await auditRows()).at(-1).ipAddress);
+  }
+
+  expect(addresses).toEqual(["198.51.100.1", "192.0.2.8", null]);
+});
+
+test("an event of one's own gets a row, with its organization if it has one", async () => {
+  const bus = getBus(server.context);
+  const event = "billing.subscription.changed";
+  bus.on(event, createAuditLog(server.context, event));
+  bus.on("audit.exported", createAuditLog(server.context, "audit.exported"));
+  await bus.emit(event, { organizationId: "organization_1" });
+  await bus.emit("audit.exported", undefined);
+
+  expect(await auditRows()).toMatchObject([
+    { event, payload: { organizationId: "organization_1" }, organizationId: "organization_1" },
+    { event: "audit.exported", payload: null, organizationId: null },
+  ]);
+});
+
+describe("a queue and a row:", () => {
   const payload = { userId: "user_1", action: "deleted" } as const;
   const job = { id: "job_1", createdAt: new Date("2026-01-02T03:04:05.678Z") };
 
@@ -177,7 +248,7 @@ describe("in a worker, which has no request,", () => {
     await writeAuditRow(payload, { ...job, id: "job_2" });
     await writeAuditRow(payload);
 
-    const row = { event: "user.deleted", payload, ...nowhere };
+    const row = { event: "user.deleted", payload, organizationId: null, ...nowhere };
     expect(await auditRows()).toEqual([
       { ...row, jobId: "job_1", createdAt: job.createdAt },
       { ...row, jobId: "job_2", createdAt: job.createdAt },
@@ -185,7 +256,10 @@ describe("in a worker, which has no request,", () => {
     ]);
   });
 
-  test("a row that cannot be written fails the job", async () => {
+  test.each([
+    ["a job", job],
+    ["a bus", undefined],
+  ])("%s whose row cannot be written learns of it", async (_, job) => {
     await server.pool.query(`alter table "auditLog" rename column event to name`);
     const written = createAuditLog(server.context, "user.deleted")(payload, job);
     await expect(written).rejects.toMatchObject({ code: "42703" });
@@ -201,4 +275,50 @@ test("it is logged once, at the start, that nothing seems to emit the standard e
       "unless something else emits the standard events.",
   ]);
   expect((await startUp({ plugins: [auditLog(), standardEvents()] })).logged).toEqual([]);
+});
+
+/** An app that is bundled: two users send a request at the same time, each for a row of its own. */
+const bundledApp = `
+  import { betterAuth } from "better-auth";
+  import { createAuthEndpoint } from "better-auth/api";
+  import { getBus } from "@kernia/events";
+  import { auditLog } from "./audit-log";
+  const forget = createAuthEndpoint("/forget", { method: "POST" }, ({ context, headers }) =>
+    getBus(context).emit("user.deleted", { userId: headers.get("user-agent"), action: "deleted" }),
+  );
+  const logged = [];
+  const auth = betterAuth({
+    baseURL: "http://localhost",
+    secret: "a secret for a test, and for nothing else",
+    emailAndPassword: { enabled: true },
+    telemetry: { enabled: false },
+    logger: { log: (level, message) => logged.push(message) },
+    plugins: [{ id: "standard-events" }, auditLog(), { id: "forget", endpoints: { forget } }],
+  });
+  const users = await Promise.all(["ada", "bob"].map(async (name) => {
+    const body = { name, email: name + "@example.com", password: "correct horse" };
+    const { headers, response } = await auth.api.signUpEmail({ body, returnHeaders: true });
+    return { cookie: headers.getSetCookie().join("; "), "user-agent": response.user.id };
+  }));
+  await Promise.all(users.map((headers) => auth.api.forget({ headers: new Headers(headers) })));
+  const rows = await (await auth.$context).adapter.findMany({ model: "auditLog" });
+  const isActor = rows.map(({ payload, actorId }) => actorId && JSON.parse(payload).userId === actorId);
+  console.log(JSON.stringify({ logged, isActor }));
+`;
+
+test.each([
+  ["browser", [expect.stringContaining("bundled for a browser")], [null, null]],
+  ["node", [], [true, true]],
+] as const)("bundled for a %s, no row names another user", async (platform, logged, isActor) => {
+  const folder = await createTemporaryFolder(defer);
+  await build({
+    stdin: { contents: bundledApp, resolveDir: import.meta.dirname },
+    bundle: true,
+    format: "esm",
+    platform,
+    external: ["node:*"],
+    outfile: `${folder}/app.mjs`,
+  });
+
+  expect(JSON.parse(await node(folder, "app.mjs"))).toEqual({ logged, isActor });
 });

@@ -2,44 +2,47 @@
 // Needs Better Auth 1.4 or newer, @better-auth/core in the same version as a dependency of yours, and
 // `standard-events.ts` beside it.
 
+import { getAsyncLocalStorage } from "@better-auth/core/async_hooks";
 import { getCurrentAuthContext } from "@better-auth/core/context";
 import { getBus, type EventPayload, type Events } from "@kernia/events";
 import type { AuthContext, BetterAuthPlugin, GenericEndpointContext } from "better-auth";
-import { getSessionFromCtx } from "better-auth/api";
+import * as api from "better-auth/api";
 
 /**
- * Writes a row for each standard event: the event with its payload, and the user who made the change,
- * with IP address, browser and route.
+ * Writes a row for each standard event: the event with its payload and organization, and the user who
+ * made the change, with IP address, browser and route.
  *
  * These four are `null` where a handler does not run in a request: for changes by the server itself, and
  * in a worker. A worker loses no event, but knows no actor, IP address or route; a bus knows them, but
  * loses an event when the process dies between the change and the row.
+ *
+ * The IP address is the one that Better Auth sees, within its options `advanced.ipAddress`. It is from a
+ * header, so it is worth what your proxy makes of it: without one, a client can write what it wants.
  */
-export function auditLog(): AuditLog {
+export function auditLog(): Pick<BetterAuthPlugin, "id" | "init"> & { schema: typeof schema } {
   return {
     id: "audit-log",
     schema,
-    init(auth) {
+    async init(auth) {
+      const bus = getBus(auth);
+      for (const event of auditedEvents) bus.on(event, createAuditLog(auth, event));
       if (!auth.options.plugins?.some(({ id }) => id === "standard-events")) {
         auth.logger.warn(
           "The audit log does not find the plugin standard-events, without which it stays empty. Add " +
             "it, unless something else emits the standard events.",
         );
       }
-      const bus = getBus(auth);
-      for (const event of auditedEvents) bus.on(event, createAuditLog(auth, event));
+      if (!(await requestsStayApart)) {
+        auth.logger.warn(
+          "The audit log writes no user, IP address, browser or route: Better Auth is bundled for a " +
+            'browser, and would mix up requests. Use esbuild\'s platform "node", or condition "workerd".',
+        );
+      }
     },
-  } satisfies BetterAuthPlugin;
+  };
 }
 
-/** The type of the plugin. */
-export interface AuditLog {
-  readonly id: "audit-log";
-  readonly schema: typeof schema;
-  init(auth: AuthContext): void;
-}
-
-/** The names of the events that get a row. */
+/** The names of the events that get a row, unless you subscribe `createAuditLog` to more. */
 export const auditedEvents = [
   "organization.member.added",
   "organization.member.removed",
@@ -52,6 +55,7 @@ const schema = {
     fields: {
       event: { type: "string", required: true },
       payload: { type: "string", required: true },
+      organizationId: { type: "string", required: false, index: true },
       actorId: { type: "string", required: false },
       ipAddress: { type: "string", required: false },
       userAgent: { type: "string", required: false },
@@ -72,19 +76,26 @@ export interface Job {
 /**
  * The handler behind the plugin, for a bus and for a queue. A job gets one row, with the job's time,
  * however often it runs, even twice at the same time.
+ *
+ * @example
+ * A row for an event of your own, in the `init` of a plugin:
+ * ```ts
+ * getBus(auth).on("billing.invoice.paid", createAuditLog(auth, "billing.invoice.paid"));
+ * ```
  */
 export function createAuditLog<Name extends keyof Events>(
   { adapter }: { adapter: Pick<AuthContext["adapter"], "create" | "findOne"> },
   event: Name,
 ): (payload: EventPayload<Name>, job?: Job) => Promise<void> {
   return async function writeAuditRow(payload, job) {
-    const createdAt = job?.createdAt ?? new Date();
+    const { organizationId } = { ...(payload as { organizationId?: string }) };
     const data = {
       event,
-      payload: JSON.stringify(payload),
-      ...(await originOfChange()),
+      payload: JSON.stringify(payload ?? null),
+      organizationId,
       jobId: job?.id,
-      createdAt,
+      createdAt: job?.createdAt ?? new Date(),
+      ...(await originOfChange()),
     };
     try {
       await adapter.create({ model: "auditLog", data });
@@ -104,39 +115,35 @@ export function createAuditLog<Name extends keyof Events>(
 async function originOfChange() {
   const request = await getCurrentAuthContext().catch(() => undefined);
   const headers = request?.request?.headers ?? request?.headers;
-  if (!request || !headers) return {};
+  if (!request || !headers || !(await requestsStayApart)) return {};
+  // Of a copy, because to read the session may also change it, and set cookies.
+  const copy = { ...request, context: { ...request.context }, responseHeaders: new Headers() };
+  const read = api.getSessionFromCtx(copy as GenericEndpointContext, { disableRefresh: true });
   // Not every route has read the session; one that signs somebody in has just created it.
-  const { session, user } =
-    (await getSessionFromCtx(request as GenericEndpointContext)) ??
-    request.context.newSession ??
-    noSession;
+  const signedIn = (await read) ?? request.context.newSession;
   return {
-    actorId: (session as ImpersonatedSession | undefined)?.impersonatedBy ?? user?.id,
-    ipAddress: forwardedFor(headers, request.context.options.advanced?.ipAddress),
+    actorId: signedIn?.session["impersonatedBy"] ?? signedIn?.user.id,
+    ipAddress: getIp?.(headers, request.context.options),
     userAgent: headers.get("user-agent"),
-    route: request.path,
+    // That of a function which only the server can call is not the path of a route.
+    route: request.path === "virtual:" ? undefined : request.path,
   };
 }
 
 /**
- * The header as the proxies send it, because each version of Better Auth reads it in another way. If it
- * has several addresses, only those that your own proxies added can be relied on.
+ * Whether a request keeps its context when it awaits beside another. In a bundle for a browser, which
+ * esbuild makes by default, Better Auth has a stand-in for `AsyncLocalStorage` that mixes them up.
  */
-function forwardedFor(headers: Headers, options: IpAddressOptions = {}): string | undefined {
-  if (options.disableIpTracking) return undefined;
-  const names = options.ipAddressHeaders ?? ["x-forwarded-for"];
-  return names.map((name) => headers.get(name)).find((value) => value !== null) ?? undefined;
-}
+const requestsStayApart = getAsyncLocalStorage().then(
+  async (AsyncLocalStorage) => {
+    const storage = new AsyncLocalStorage();
+    const first = storage.run(1, () => Promise.resolve().then(() => storage.getStore()));
+    void storage.run(2, () => first);
+    return (await first) === 1;
+  },
+  () => false,
+);
 
-/** Better Auth's `advanced.ipAddress`. */
-interface IpAddressOptions {
-  readonly disableIpTracking?: boolean | undefined;
-  readonly ipAddressHeaders?: readonly string[] | undefined;
-}
-
-const noSession = { session: undefined, user: undefined };
-
-/** A session of Better Auth's admin plugin. */
-interface ImpersonatedSession {
-  readonly impersonatedBy?: string | null;
-}
+// Better Auth 1.7 has renamed it.
+const { getIP, getIp = getIP } = api as { [Name in "getIP" | "getIp"]?: GetIp };
+type GetIp = (headers: Headers, options: AuthContext["options"]) => string | null;
