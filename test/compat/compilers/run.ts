@@ -1,6 +1,6 @@
-import { cpSync, writeFileSync } from "node:fs";
+import { cpSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { withDeferred } from "../../fixtures/deferred";
 import { node } from "../../fixtures/npm";
@@ -11,6 +11,21 @@ const { resolve } = createRequire(import.meta.url);
 const test = fileURLToPath(new URL("../..", import.meta.url));
 const compilers = ["typescript-5.4", "typescript-5.9", "typescript", "typescript-7.0"];
 
+const workersTypes = dirname(resolve("@cloudflare/workers-types/package.json"));
+/** What keeps handlers alive after the response, compiled with the types of Cloudflare Workers only. */
+const worker = `
+  import { waitUntil } from "cloudflare:workers";
+  import { betterAuth } from "better-auth";
+  import { keepAlive, privacy } from "./examples/recipes/in-background";
+  export const auth = betterAuth({ advanced: keepAlive(waitUntil), plugins: [privacy] });
+  export default {
+    fetch(request, _, context) {
+      const advanced = keepAlive((task) => context.waitUntil(task));
+      return betterAuth({ advanced, plugins: [privacy] }).handler(request);
+    },
+  } satisfies ExportedHandler;`;
+
+const bundler = { module: "esnext", moduleResolution: "bundler", include: ["examples", "compat"] };
 const nodenext = { module: "nodenext", include: ["examples", "compat"] };
 const strictFlags = {
   erasableSyntaxOnly: true,
@@ -25,7 +40,7 @@ const strictFlags = {
 };
 /** The settings of users' projects, and what is compiled with them. */
 const settings = {
-  "a bundler": { ...nodenext, module: "esnext", moduleResolution: "bundler" },
+  "a bundler": bundler,
   "ES modules": nodenext,
   CommonJS: { ...nodenext, type: "commonjs" },
   "strict flags": { ...nodenext, ...strictFlags },
@@ -35,6 +50,21 @@ const settings = {
     isolatedDeclarations: true,
     declaration: true,
   },
+  "Cloudflare Workers": {
+    ...bundler,
+    types: ["node", workersTypes],
+    include: ["examples", "worker.ts"],
+  },
+  // The last, because Node's types are removed for it.
+  "Cloudflare Workers without Node's types": {
+    ...bundler,
+    types: [workersTypes],
+    preserveSymlinks: true,
+    include: ["examples", "worker.ts"],
+    exclude: ["outbox/worker", "recipes/after-commit", "recipes/loggers"].map(
+      (name) => `examples/${name}.ts`,
+    ),
+  },
 };
 
 await withDeferred(async (defer) => {
@@ -42,10 +72,12 @@ await withDeferred(async (defer) => {
   const examples = "node_modules/@kernia/events/test/examples";
   cpSync(join(folder, examples), join(folder, "examples"), { recursive: true });
   cpSync(join(test, "compat/compilers/own-app.ts"), join(folder, "compat/compilers/own-app.ts"));
-  for (const compiler of compilers) {
-    const tsc = join(resolve(`${compiler}/package.json`), "../bin/tsc");
-    for (const [name, setting] of Object.entries<Record<string, unknown>>(settings)) {
-      const { include, type = "module", ...options } = setting;
+  writeFileSync(join(folder, "worker.ts"), worker);
+  for (const [name, setting] of Object.entries<Record<string, unknown>>(settings)) {
+    if ("exclude" in setting) rmSync(join(folder, "node_modules/@types"));
+    for (const compiler of compilers) {
+      const tsc = join(resolve(`${compiler}/package.json`), "../bin/tsc");
+      const { include, exclude, type = "module", ...options } = setting;
       // The oldest that the README names knows not all of them.
       if (compiler === compilers[0] && name !== "a bundler") continue;
       const compilerOptions = {
@@ -58,7 +90,10 @@ await withDeferred(async (defer) => {
         ...options,
       };
       writeFileSync(join(folder, "package.json"), JSON.stringify({ type }));
-      writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, include }));
+      writeFileSync(
+        join(folder, "tsconfig.json"),
+        JSON.stringify({ compilerOptions, include, exclude }),
+      );
       const failure = await node(folder, tsc, "--project", ".", "--pretty", "false").then(
         () => undefined,
         (error: Error) => error.message.slice(0, 2_000),
