@@ -30,10 +30,7 @@ export async function emitAfterCommit<Name extends EventName>(
 
 /**
  * The same for a transaction of your own: the events that `work` passes to `emitLater` are emitted after
- * `commit`, one after another.
- *
- * @throws what failed, after a rollback; also if `work` itself caught the error of a statement, because
- * PostgreSQL then rolls back instead.
+ * `commit`, one after another. If a statement failed, there is none, even if `work` caught the error.
  */
 export async function inTransaction<Result>(
   pool: pg.Pool,
@@ -52,10 +49,7 @@ export async function inTransaction<Result>(
     if (command === "ROLLBACK")
       throw new Error("Rolled back: a statement failed before the commit");
   } catch (error) {
-    const isRolledBack = await client.query("rollback").then(
-      () => true,
-      () => false,
-    );
+    const isRolledBack = await client.query("rollback").catch(() => false);
     // After a `query_timeout`, say, it may still be in the transaction: then it leaves the pool.
     client.release(!isRolledBack);
     throw error;

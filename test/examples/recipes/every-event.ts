@@ -5,10 +5,9 @@ import { EventBus, type Logger } from "@kernia/events";
 
 /**
  * Calls `see` with each event that is emitted from now on, before the handlers of the event run. It also
- * works on a bus that is in use already. Nothing waits for `see`, and its errors are logged as those of a
- * handler.
+ * works on a bus that is in use already. Nothing waits for `see`, and its errors go to `logger`, or else
+ * to the global `console`, as those of a handler.
  *
- * @param logger - receives these errors; the global `console` by default.
  * @returns a function that undoes it, whatever else has replaced `bus.emit` since then.
  */
 export function onEveryEvent(
@@ -19,12 +18,10 @@ export function onEveryEvent(
   const { emit } = bus;
   let isUndone = false;
   const seeAndEmit: EventBus["emit"] = (event, payload) => {
-    if (!isUndone) {
-      // As the handler of a bus of its own, its errors stop nothing.
-      const observer = new EventBus(logger);
-      observer.on(event, () => see(event, payload));
-      void observer.emit(event, payload);
-    }
+    // As the handler of a bus of its own, it stops nothing when it fails.
+    const observer = new EventBus(logger);
+    if (!isUndone) observer.on(event, () => see(event, payload));
+    void observer.emit(event, payload);
     return emit.call(bus, event, payload);
   };
   bus.emit = seeAndEmit;

@@ -14,9 +14,17 @@ declare global {
 const options = { method: "POST" as const, use: [sessionMiddleware] };
 
 /**
- * Its route answers without waiting for the handlers: `runInBackground` passes the emit on to
- * `advanced.backgroundTasks.handler`. The part of the handlers before their first `await` still runs in
- * the request.
+ * Its route answers without waiting for the handlers, which a platform may cut off then, without a word.
+ * So `runInBackground` passes them on to `advanced.backgroundTasks.handler`: on Cloudflare Workers the
+ * `waitUntil` below, or that of a request, `(task) => context.waitUntil(task)`, if each has its own `auth`.
+ * The part of the handlers before their first `await` still runs in the request.
+ *
+ * @example
+ * ```ts
+ * import { waitUntil } from "cloudflare:workers";
+ * const advanced = { backgroundTasks: { handler: waitUntil } };
+ * export const auth = betterAuth({ advanced, plugins: [privacy] });
+ * ```
  */
 export const privacy = {
   id: "privacy",
@@ -28,24 +36,3 @@ export const privacy = {
     }),
   },
 } satisfies BetterAuthPlugin;
-
-/**
- * Better Auth's option `advanced` for a platform that ends a function once it has answered. Without it,
- * handlers are cut off there, and nothing is logged.
- *
- * @param waitUntil - keeps the function alive until a promise settles. On Cloudflare Workers, it is that of
- * the module below, or of a request's context if each request has an `auth` of its own:
- * `(task) => context.waitUntil(task)`.
- *
- * @example
- * ```ts
- * import { waitUntil } from "cloudflare:workers";
- *
- * export const auth = betterAuth({ advanced: keepAlive(waitUntil), plugins: [privacy] });
- * ```
- */
-export function keepAlive(waitUntil: WaitUntil): { backgroundTasks: { handler: WaitUntil } } {
-  return { backgroundTasks: { handler: waitUntil } };
-}
-
-type WaitUntil = (task: Promise<unknown>) => void;

@@ -7,9 +7,9 @@ import { trace } from "@opentelemetry/api";
 /**
  * Records an OpenTelemetry span for each emit, from the start of its first handler to the end of its
  * last. It is the parent of the handlers' spans, and a child of the request's span. A handler's error is
- * in the log and not in the span, because the emit did not fail.
+ * in the log and not in the span, because the emit did not fail. Those of the tracer go to `logger`, or
+ * else to the global `console`.
  *
- * @param logger - receives the errors of the tracer, which stop nothing; the global `console` by default.
  * @returns a function that undoes it, whatever else has replaced `bus.emit` since then.
  */
 export function traceEvents(bus: EventBus, logger?: Logger): () => void {
@@ -19,14 +19,12 @@ export function traceEvents(bus: EventBus, logger?: Logger): () => void {
   const emitInSpan: EventBus["emit"] = (event, payload) => {
     let emitted: Promise<void> | undefined;
     const emitOnce = () => (emitted ??= emit.call(bus, event, payload));
-    if (!isUndone) {
-      // As the handler of a bus of its own, the tracer's errors stop nothing.
-      const observer = new EventBus(logger);
-      observer.on(event, () =>
-        tracer.startActiveSpan(`event ${event}`, (span) => emitOnce().then(() => span.end())),
-      );
-      void observer.emit(event, payload);
-    }
+    const inSpan = () =>
+      tracer.startActiveSpan(`event ${event}`, (span) => emitOnce().then(() => span.end()));
+    // As the handler of a bus of its own, the tracer stops nothing when it fails.
+    const observer = new EventBus(logger);
+    if (!isUndone) observer.on(event, inSpan);
+    void observer.emit(event, payload);
     return emitOnce();
   };
   bus.emit = emitInSpan;
