@@ -83,80 +83,69 @@ async function organizationOfTwo() {
   return { organizationId, bob };
 }
 
-describe("a row says what happened, by which route, and who did it:", () => {
-  /** The parts of each row that say so. */
-  const origins = async () =>
-    (await auditRows()).map(({ event, route, actorId }) => [event, route, actorId]);
+test("a row says what happened to whom, who did it, from where and by which route", async () => {
+  const { organizationId, bob } = await organizationOfTwo();
+  const removal = { organizationId, memberIdOrEmail: bob.email };
+  must(await server.ada.client.post("/organization/remove-member", removal, headers));
 
-  test("an owner who removes a member, from an address and with a browser, has a row", async () => {
+  expect(await auditRows()).toEqual([
+    {
+      event: removed,
+      payload: { organizationId, userId: bob.userId, role: "admin", action: "removed" },
+      organizationId,
+      actorId: server.ada.userId,
+      ipAddress: "192.0.2.7",
+      userAgent: "Firefox on loopback",
+      route: "/organization/remove-member",
+      jobId: null,
+      createdAt: expect.any(Date),
+    },
+  ]);
+});
+
+/** Ways to make a change, which return what the rows should say. */
+const origins: Record<string, () => Promise<unknown[][]>> = {
+  async "the owner who sets a role"() {
     const { organizationId, bob } = await organizationOfTwo();
-    const removal = { organizationId, memberIdOrEmail: bob.email };
-    must(await server.ada.client.post("/organization/remove-member", removal, headers));
-
-    expect(await auditRows()).toEqual([
-      {
-        event: removed,
-        payload: { organizationId, userId: bob.userId, role: "admin", action: "removed" },
-        organizationId,
-        actorId: server.ada.userId,
-        ipAddress: "192.0.2.7",
-        userAgent: "Firefox on loopback",
-        route: "/organization/remove-member",
-        jobId: null,
-        createdAt: expect.any(Date),
-      },
-    ]);
-  });
-
-  test("an owner who sets a role has a row", async () => {
-    const { organizationId, bob } = await organizationOfTwo();
-    const update = { organizationId, memberId: bob.memberId, role: "member" };
-    must(await server.ada.client.post("/organization/update-member-role", update));
-
     const route = "/organization/update-member-role";
-    expect(await origins()).toEqual([["organization.member.updated", route, server.ada.userId]]);
-  });
-
-  test("an admin who impersonates a member is the actor", async () => {
+    const update = { organizationId, memberId: bob.memberId, role: "member" };
+    must(await server.ada.client.post(route, update));
+    return [["organization.member.updated", route, server.ada.userId]];
+  },
+  async "the admin who impersonates a member"() {
     const { organizationId, bob } = await organizationOfTwo();
     const browser = server.root.client.at(server.url);
     must(await browser.post("/admin/impersonate-user", { userId: bob.userId }));
     must(await browser.post("/organization/leave", { organizationId }));
-
-    expect(await origins()).toEqual([[removed, "/organization/leave", server.root.userId]]);
-  });
-
-  test("a user who deletes the account is the actor, although the session is deleted with it", async () => {
+    return [[removed, "/organization/leave", server.root.userId]];
+  },
+  async "the user who deletes the account, whose session is deleted with it"() {
     const { bob } = await organizationOfTwo();
     must(await bob.client.post("/delete-user", { password }));
-
-    expect(await origins()).toEqual([
-      [removed, "/delete-user", bob.userId],
-      ["user.deleted", "/delete-user", bob.userId],
-    ]);
-  });
-
-  test("a user who signs in is the actor, although the session is new", async () => {
+    return [removed, "user.deleted"].map((event) => [event, "/delete-user", bob.userId]);
+  },
+  async "the user who signs in, whose session is new"() {
     const { email, userId } = await signUp(server.url, "Bob");
     must(await new Client(server.url).post("/sign-in/email", { email, password }));
-
-    expect(await origins()).toEqual([["user.deleted", "/sign-in/email", userId]]);
-  });
-
-  test("an anonymous user who signs up, and is deleted for it, is the actor", async () => {
+    return [["user.deleted", "/sign-in/email", userId]];
+  },
+  async "the anonymous user who signs up, and is deleted for it"() {
     const browser = new Client(server.url);
     const { id } = must(await browser.post("/sign-in/anonymous")).body.user;
-    const bob = { name: "Bob", email: "new@example.com", password };
-    must(await browser.post("/sign-up/email", bob));
-
-    expect(await origins()).toEqual([["user.deleted", "/sign-up/email", id]]);
-  });
-
-  test("somebody who is not signed in has a row without an actor", async () => {
+    must(await browser.post("/sign-up/email", { name: "Bob", email: "new@example.com", password }));
+    return [["user.deleted", "/sign-up/email", id]];
+  },
+  async "nobody where nobody is signed in"() {
     must(await new Client(server.url).post("/forget"));
+    return [["user.deleted", "/forget", null]];
+  },
+};
 
-    expect(await origins()).toEqual([["user.deleted", "/forget", null]]);
-  });
+test.each(Object.entries(origins))("a row names %s", async (_, change) => {
+  const expected = await change();
+
+  const rows = await auditRows();
+  expect(rows.map(({ event, route, actorId }) => [event, route, actorId])).toEqual(expected);
 });
 
 test("a server-side call with a user's headers has that user as its actor; without headers it has none", async () => {
@@ -177,14 +166,6 @@ test("a server-side call with a user's headers has that user as its actor; witho
     { event: removed, ...nowhere },
     { event: added, ...nowhere },
   ]);
-});
-
-test("the organization of a row has an index", async () => {
-  const { rows } = await server.pool.query(
-    `select indexdef from pg_indexes where tablename = 'auditLog'`,
-  );
-
-  expect(rows.map(({ indexdef }) => indexdef).join()).toContain('("organizationId")');
 });
 
 test("a row changes no session, and sets no cookie", async () => {
@@ -231,7 +212,7 @@ test("the address is the one that Better Auth sees, within its options", async (
   expect(addresses).toEqual(["198.51.100.1", "192.0.2.8", null]);
 });
 
-test("an event of one's own gets a row, with its organization if it has one", async () => {
+test("an event of one's own gets a row, with its organization, by which rows are found", async () => {
   const bus = getBus(server.context);
   const event = "billing.subscription.changed";
   bus.on(event, createAuditLog(server.context, event));
@@ -243,6 +224,8 @@ test("an event of one's own gets a row, with its organization if it has one", as
     { event, payload: { organizationId: "organization_1" }, organizationId: "organization_1" },
     { event: "audit.exported", payload: null, organizationId: null },
   ]);
+  const { rows } = await server.pool.query("select indexdef from pg_indexes");
+  expect(rows).toContainEqual({ indexdef: expect.stringMatching(/"auditLog".*"organizationId"/) });
 });
 
 describe("a queue and a row:", () => {
@@ -285,7 +268,7 @@ test("it is logged once, at the start, that nothing seems to emit the standard e
   expect((await startUp({ plugins: [auditLog(), standardEvents()] })).logged).toEqual([]);
 });
 
-/** An app that is bundled: two users send a request at the same time, each for a row of its own. */
+/** Two users send a request at the same time, each for a row that names the user twice. */
 const bundledApp = `
   import { betterAuth } from "better-auth";
   import { createAuthEndpoint } from "better-auth/api";
@@ -303,30 +286,29 @@ const bundledApp = `
     logger: { log: (level, message) => logged.push(message) },
     plugins: [{ id: "standard-events" }, auditLog(), { id: "forget", endpoints: { forget } }],
   });
-  const users = await Promise.all(["ada", "bob"].map(async (name) => {
+  const requests = ["ada", "bob"].map(async (name) => {
     const body = { name, email: name + "@example.com", password: "correct horse" };
     const { headers, response } = await auth.api.signUpEmail({ body, returnHeaders: true });
-    return { cookie: headers.getSetCookie().join("; "), "user-agent": response.user.id };
-  }));
-  await Promise.all(users.map((headers) => auth.api.forget({ headers: new Headers(headers) })));
+    return new Headers({ cookie: headers.getSetCookie().join("; "), "user-agent": response.user.id });
+  });
+  await Promise.all((await Promise.all(requests)).map((headers) => auth.api.forget({ headers })));
   const rows = await (await auth.$context).adapter.findMany({ model: "auditLog" });
-  const isActor = rows.map(({ payload, actorId }) => actorId && JSON.parse(payload).userId === actorId);
+  const isActor = rows.map(({ payload, actorId }) => actorId && payload.includes(actorId));
   console.log(JSON.stringify({ logged, isActor }));
 `;
 
 test.each([
   ["browser", [expect.stringContaining("bundled for a browser")], [null, null]],
   ["node", [], [true, true]],
-] as const)("bundled for a %s, no row names another user", async (platform, logged, isActor) => {
-  const folder = await createTemporaryFolder(defer);
-  await build({
-    stdin: { contents: bundledApp, resolveDir: import.meta.dirname },
-    bundle: true,
-    format: "esm",
-    platform,
-    external: ["node:*"],
-    outfile: `${folder}/app.mjs`,
-  });
+] as const)(
+  'bundled with platform "%s", no row names another user',
+  async (platform, ...expected) => {
+    const folder = await createTemporaryFolder(defer);
+    const stdin = { contents: bundledApp, resolveDir: import.meta.dirname };
+    const outfile = `${folder}/app.mjs`;
+    await build({ stdin, outfile, platform, bundle: true, format: "esm", external: ["node:*"] });
 
-  expect(JSON.parse(await node(folder, "app.mjs"))).toEqual({ logged, isActor });
-});
+    const { logged, isActor } = JSON.parse(await node(folder, "app.mjs"));
+    expect([logged, isActor]).toEqual(expected);
+  },
+);
