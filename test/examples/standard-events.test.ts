@@ -165,20 +165,3 @@ test("it is an error to list it twice", async () => {
     "standardEvents() is in the list of plugins twice",
   );
 });
-
-test("it emits on the bus of its init, also if a later plugin replaces the context", async () => {
-  const emitted: unknown[] = [];
-  const replacing: BetterAuthPlugin = {
-    id: "replacing",
-    init: () => ({ context: { pluginState: { events: undefined } } }),
-  };
-  const subscriber: BetterAuthPlugin = {
-    id: "subscriber",
-    init: (auth) => void getBus(auth).on("user.deleted", (event) => emitted.push(event)),
-  };
-  const { adapter } = await contextOf(subscriber, standardEvents(), replacing);
-
-  await adapter.delete({ model: "user", where: idIs("u_1") });
-
-  expect(emitted).toEqual([{ userId: "u_1", action: "deleted" }]);
-});
