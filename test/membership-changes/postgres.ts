@@ -1,9 +1,10 @@
 import { Kysely, PostgresDialect } from "kysely";
 import type pg from "pg";
+import { migrate } from "../fixtures/auth-server";
 import type { Defer } from "../fixtures/deferred";
 import { createDatabase, createPool, startPostgres } from "../fixtures/postgres";
 import type { Database } from "./database";
-import { migrate, outsideOf } from "./sql";
+import { outsideOf } from "./sql";
 
 export interface PostgresOptions {
   /** A new one by default. */

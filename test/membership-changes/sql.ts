@@ -1,7 +1,6 @@
-import type { BetterAuthOptions } from "better-auth";
 import { createKyselyAdapter } from "@better-auth/kysely-adapter";
-import { getMigrations } from "better-auth/db/migration";
 import { sql, type Kysely } from "kysely";
+import { migrate } from "../fixtures/auth-server";
 import type { Database, DatabaseOption, Outside } from "./database";
 import { toTables } from "./expected";
 
@@ -21,10 +20,6 @@ export async function databaseOf(
       return database;
     },
   };
-}
-
-export async function migrate(options: BetterAuthOptions): Promise<void> {
-  await (await getMigrations(options)).runMigrations();
 }
 
 /** Reads a SQL database, whichever it is. */
