@@ -3,7 +3,7 @@ import type { BetterAuthOptions, BetterAuthPlugin } from "better-auth";
 import { createAuthEndpoint, createAuthMiddleware } from "better-auth/api";
 import { admin, anonymous } from "better-auth/plugins";
 import { build } from "esbuild";
-import { beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { beforeAll, beforeEach, expect, test } from "vitest";
 import { startAuthServer, startUp } from "../fixtures/auth-server";
 import { Client } from "../fixtures/client";
 import { deferToEnd } from "../fixtures/defer-to-end";
@@ -228,36 +228,34 @@ test("an event of one's own gets a row, with its organization, by which rows are
   expect(rows).toContainEqual({ indexdef: expect.stringMatching(/"auditLog".*"organizationId"/) });
 });
 
-describe("a queue and a row:", () => {
-  const payload = { userId: "user_1", action: "deleted" } as const;
-  const job = { id: "job_1", createdAt: new Date("2026-01-02T03:04:05.678Z") };
+const payload = { userId: "user_1", action: "deleted" } as const;
+const job = { id: "job_1", createdAt: new Date("2026-01-02T03:04:05.678Z") };
 
-  test("a job has one row, with its time and no actor, even if it runs twice at the same time", async () => {
-    const writeAuditRow = createAuditLog(server.context, "user.deleted");
-    await writeAuditRow(payload, job);
-    await Promise.all(Array.from({ length: 8 }, () => writeAuditRow(payload, job)));
-    await writeAuditRow(payload, { ...job, id: "job_2" });
-    await writeAuditRow(payload);
+test("a job has one row, with its time and no actor, even if it runs twice at the same time", async () => {
+  const writeAuditRow = createAuditLog(server.context, "user.deleted");
+  await writeAuditRow(payload, job);
+  await Promise.all(Array.from({ length: 8 }, () => writeAuditRow(payload, job)));
+  await writeAuditRow(payload, { ...job, id: "job_2" });
+  await writeAuditRow(payload);
 
-    const row = { event: "user.deleted", payload, organizationId: null, ...nowhere };
-    expect(await auditRows()).toEqual([
-      { ...row, jobId: "job_1", createdAt: job.createdAt },
-      { ...row, jobId: "job_2", createdAt: job.createdAt },
-      { ...row, jobId: null, createdAt: expect.any(Date) },
-    ]);
-  });
+  const row = { event: "user.deleted", payload, organizationId: null, ...nowhere };
+  expect(await auditRows()).toEqual([
+    { ...row, jobId: "job_1", createdAt: job.createdAt },
+    { ...row, jobId: "job_2", createdAt: job.createdAt },
+    { ...row, jobId: null, createdAt: expect.any(Date) },
+  ]);
+});
 
-  test.each([
-    ["a job", job],
-    ["a bus", undefined],
-  ])("%s whose row cannot be written learns of it", async (_, job) => {
-    await server.pool.query(`alter table "auditLog" rename column event to name`);
-    const written = createAuditLog(server.context, "user.deleted")(payload, job);
-    await expect(written).rejects.toMatchObject({ code: "42703" });
+test.each([
+  ["a job", job],
+  ["a bus", undefined],
+])("%s whose row cannot be written learns of it", async (_, job) => {
+  await server.pool.query(`alter table "auditLog" rename column event to name`);
+  const written = createAuditLog(server.context, "user.deleted")(payload, job);
+  await expect(written).rejects.toMatchObject({ code: "42703" });
 
-    await server.pool.query(`alter table "auditLog" rename column name to event`);
-    expect(await auditRows()).toEqual([]);
-  });
+  await server.pool.query(`alter table "auditLog" rename column name to event`);
+  expect(await auditRows()).toEqual([]);
 });
 
 test("it is logged once, at the start, that nothing seems to emit the standard events", async () => {

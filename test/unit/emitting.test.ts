@@ -3,87 +3,85 @@ import { describe, expect, test } from "vitest";
 
 const tick = () => Promise.resolve();
 
-describe("emit", () => {
-  test("calls the handlers in the order of registration, awaiting each before the next", async () => {
-    const bus = new EventBus();
-    const seen: string[] = [];
-    for (const name of ["first", "second"]) {
-      bus.on("a", async () => {
-        seen.push(`${name} starts`);
-        await tick();
-        seen.push(`${name} ends`);
-      });
-    }
-    bus.on("a", () => seen.push("third"));
-
-    await bus.emit("a", undefined);
-
-    expect(seen).toEqual(["first starts", "first ends", "second starts", "second ends", "third"]);
-  });
-
-  test("starts handlers before it returns, up to the first that is awaited", () => {
-    const bus = new EventBus();
-    const seen: number[] = [];
-    bus.on("a", () => seen.push(1));
-    bus.on("a", async () => seen.push(2));
-    bus.on("a", () => seen.push(3));
-
-    void bus.emit("a", undefined);
-
-    expect(seen).toEqual([1, 2]);
-  });
-
-  test("awaits any thenable, once", async () => {
-    const bus = new EventBus();
-    const seen: string[] = [];
-    const thenable = {
-      then(resolve: (value: unknown) => void) {
-        seen.push("then");
-        resolve(undefined);
-      },
-    };
-    bus.on("a", () => thenable);
-    bus.on("a", () => Object.assign(() => {}, thenable));
-    bus.on("a", () => seen.push("last"));
-
-    await bus.emit("a", undefined);
-
-    expect(seen).toEqual(["then", "then", "last"]);
-  });
-
-  test.each([undefined, null, 0, { then: "not a function" }])(
-    "awaits nothing for a handler that returns %j, which is no failure",
-    async (result) => {
-      const seen: string[] = [];
-      const bus = new EventBus({ error: () => seen.push("logged") });
-      const handler = () => {
-        void tick().then(() => seen.push("microtask"));
-        return result;
-      };
-      bus.on("a", async () => {});
-      bus.on("a", handler);
-      bus.on("a", () => seen.push("next handler"));
-
-      await bus.emit("a", undefined);
+test("emit calls the handlers in the order of registration, awaiting each before the next", async () => {
+  const bus = new EventBus();
+  const seen: string[] = [];
+  for (const name of ["first", "second"]) {
+    bus.on("a", async () => {
+      seen.push(`${name} starts`);
       await tick();
+      seen.push(`${name} ends`);
+    });
+  }
+  bus.on("a", () => seen.push("third"));
 
-      expect(seen).toEqual(["next handler", "microtask"]);
+  await bus.emit("a", undefined);
+
+  expect(seen).toEqual(["first starts", "first ends", "second starts", "second ends", "third"]);
+});
+
+test("emit starts handlers before it returns, up to the first that is awaited", () => {
+  const bus = new EventBus();
+  const seen: number[] = [];
+  bus.on("a", () => seen.push(1));
+  bus.on("a", async () => seen.push(2));
+  bus.on("a", () => seen.push(3));
+
+  void bus.emit("a", undefined);
+
+  expect(seen).toEqual([1, 2]);
+});
+
+test("emit awaits any thenable, once", async () => {
+  const bus = new EventBus();
+  const seen: string[] = [];
+  const thenable = {
+    then(resolve: (value: unknown) => void) {
+      seen.push("then");
+      resolve(undefined);
     },
-  );
+  };
+  bus.on("a", () => thenable);
+  bus.on("a", () => Object.assign(() => {}, thenable));
+  bus.on("a", () => seen.push("last"));
 
-  test.each<[string, (() => unknown)[]]>([
-    ["no handler", []],
-    ["sync handlers", [() => "ignored"]],
-    ["async handlers", [async () => "ignored"]],
-  ])("returns a promise of undefined with %s", async (_, handlers) => {
-    const bus = new EventBus();
-    for (const handler of handlers) bus.on("a", handler);
+  await bus.emit("a", undefined);
 
-    const emitted = bus.emit("a", undefined);
+  expect(seen).toEqual(["then", "then", "last"]);
+});
 
-    expect(emitted).toBeInstanceOf(Promise);
-    expect(await emitted).toBeUndefined();
-  });
+test.each([undefined, null, 0, { then: "not a function" }])(
+  "emit awaits nothing for a handler that returns %j, which is no failure",
+  async (result) => {
+    const seen: string[] = [];
+    const bus = new EventBus({ error: () => seen.push("logged") });
+    const handler = () => {
+      void tick().then(() => seen.push("microtask"));
+      return result;
+    };
+    bus.on("a", async () => {});
+    bus.on("a", handler);
+    bus.on("a", () => seen.push("next handler"));
+
+    await bus.emit("a", undefined);
+    await tick();
+
+    expect(seen).toEqual(["next handler", "microtask"]);
+  },
+);
+
+test.each<[string, (() => unknown)[]]>([
+  ["no handler", []],
+  ["sync handlers", [() => "ignored"]],
+  ["async handlers", [async () => "ignored"]],
+])("returns a promise of undefined with %s", async (_, handlers) => {
+  const bus = new EventBus();
+  for (const handler of handlers) bus.on("a", handler);
+
+  const emitted = bus.emit("a", undefined);
+
+  expect(emitted).toBeInstanceOf(Promise);
+  expect(await emitted).toBeUndefined();
 });
 
 test("a handler gets the payload itself, not frozen, and nothing else", async () => {
@@ -135,48 +133,46 @@ describe.each([
   });
 });
 
-describe("emits", () => {
-  test("may overlap, each keeping its own order and payload", async () => {
-    const bus = new EventBus();
-    const seen: string[] = [];
-    for (const name of ["first", "second"]) {
-      bus.on("a", async (payload: string) => {
-        await tick();
-        seen.push(`${payload} ${name}`);
-      });
-    }
-
-    await Promise.all([bus.emit("a", "one"), bus.emit("a", "two")]);
-
-    expect(seen.filter((entry) => entry.startsWith("one"))).toEqual(["one first", "one second"]);
-    expect(seen.filter((entry) => entry.startsWith("two"))).toEqual(["two first", "two second"]);
-  });
-
-  test("may nest: one that a handler awaits is complete before the outer one goes on", async () => {
-    const bus = new EventBus();
-    const seen: string[] = [];
-    bus.on("outer", async () => {
-      await bus.emit("inner", undefined);
-      seen.push("outer first");
+test("emits may overlap, each keeping its own order and payload", async () => {
+  const bus = new EventBus();
+  const seen: string[] = [];
+  for (const name of ["first", "second"]) {
+    bus.on("a", async (payload: string) => {
+      await tick();
+      seen.push(`${payload} ${name}`);
     });
-    bus.on("outer", () => seen.push("outer second"));
-    bus.on("inner", tick);
-    bus.on("inner", () => seen.push("inner"));
+  }
 
-    await bus.emit("outer", undefined);
+  await Promise.all([bus.emit("a", "one"), bus.emit("a", "two")]);
 
-    expect(seen).toEqual(["inner", "outer first", "outer second"]);
+  expect(seen.filter((entry) => entry.startsWith("one"))).toEqual(["one first", "one second"]);
+  expect(seen.filter((entry) => entry.startsWith("two"))).toEqual(["two first", "two second"]);
+});
+
+test("emits may nest: one that a handler awaits is complete before the outer one goes on", async () => {
+  const bus = new EventBus();
+  const seen: string[] = [];
+  bus.on("outer", async () => {
+    await bus.emit("inner", undefined);
+    seen.push("outer first");
   });
+  bus.on("outer", () => seen.push("outer second"));
+  bus.on("inner", tick);
+  bus.on("inner", () => seen.push("inner"));
 
-  test("are not held up by a handler that never settles in another", async () => {
-    const bus = new EventBus();
-    const seen: string[] = [];
-    bus.on("a", (payload: string) => (payload === "hangs" ? new Promise(() => {}) : undefined));
-    bus.on("a", (payload: string) => seen.push(payload));
+  await bus.emit("outer", undefined);
 
-    void bus.emit("a", "hangs");
-    await bus.emit("a", "goes on");
+  expect(seen).toEqual(["inner", "outer first", "outer second"]);
+});
 
-    expect(seen).toEqual(["goes on"]);
-  });
+test("emits are not held up by a handler that never settles in another", async () => {
+  const bus = new EventBus();
+  const seen: string[] = [];
+  bus.on("a", (payload: string) => (payload === "hangs" ? new Promise(() => {}) : undefined));
+  bus.on("a", (payload: string) => seen.push(payload));
+
+  void bus.emit("a", "hangs");
+  await bus.emit("a", "goes on");
+
+  expect(seen).toEqual(["goes on"]);
 });

@@ -1,92 +1,86 @@
 import { EventBus } from "@kernia/events";
-import { describe, expect, test } from "vitest";
+import { expect, test } from "vitest";
 
-describe("on", () => {
-  test("subscribes the handler to the event, and to no other", async () => {
-    const bus = new EventBus();
-    const seen: unknown[] = [];
-    bus.on("a", (payload) => seen.push(payload));
+test("on subscribes the handler to the event, and to no other", async () => {
+  const bus = new EventBus();
+  const seen: unknown[] = [];
+  bus.on("a", (payload) => seen.push(payload));
 
-    await bus.emit("a", 1);
-    await bus.emit("b", 2);
+  await bus.emit("a", 1);
+  await bus.emit("b", 2);
 
-    expect(seen).toEqual([1]);
-  });
-
-  test("runs a handler twice that is registered twice", async () => {
-    const bus = new EventBus();
-    let calls = 0;
-    const handler = () => calls++;
-    bus.on("a", handler);
-    bus.on("a", handler);
-
-    await bus.emit("a", undefined);
-
-    expect(calls).toBe(2);
-  });
+  expect(seen).toEqual([1]);
 });
 
-describe("the function that on returns", () => {
-  test("removes exactly its own registration of a handler registered twice", async () => {
-    const bus = new EventBus();
-    const seen: string[] = [];
-    const twice = () => seen.push("twice");
-    bus.on("a", twice);
-    bus.on("a", () => seen.push("between"));
-    const unsubscribeSecond = bus.on("a", twice);
+test("on runs a handler twice that is registered twice", async () => {
+  const bus = new EventBus();
+  let calls = 0;
+  const handler = () => calls++;
+  bus.on("a", handler);
+  bus.on("a", handler);
 
-    expect(unsubscribeSecond()).toBeUndefined();
-    await bus.emit("a", undefined);
+  await bus.emit("a", undefined);
 
-    expect(seen).toEqual(["twice", "between"]);
-  });
-
-  test("does nothing once the registration is removed, by itself or by off", async () => {
-    const bus = new EventBus();
-    let calls = 0;
-    const handler = () => calls++;
-    const unsubscribeFirst = bus.on("a", handler);
-    const unsubscribeSecond = bus.on("a", handler);
-    bus.on("a", handler);
-    bus.off("a", handler);
-    unsubscribeSecond();
-
-    unsubscribeFirst();
-    unsubscribeSecond();
-    await bus.emit("a", undefined);
-
-    expect(calls).toBe(1);
-  });
+  expect(calls).toBe(2);
 });
 
-describe("off", () => {
-  test("removes the earliest registration of the handler for the event", async () => {
-    const bus = new EventBus();
-    const seen: string[] = [];
-    const twice = () => seen.push("twice");
-    bus.on("b", twice);
-    bus.on("a", twice);
-    bus.on("a", () => seen.push("between"));
-    bus.on("a", twice);
+test("what on returns removes exactly its own registration of a handler registered twice", async () => {
+  const bus = new EventBus();
+  const seen: string[] = [];
+  const twice = () => seen.push("twice");
+  bus.on("a", twice);
+  bus.on("a", () => seen.push("between"));
+  const unsubscribeSecond = bus.on("a", twice);
 
-    expect(bus.off("a", twice)).toBeUndefined();
-    await bus.emit("a", undefined);
-    await bus.emit("b", undefined);
+  expect(unsubscribeSecond()).toBeUndefined();
+  await bus.emit("a", undefined);
 
-    expect(seen).toEqual(["between", "twice", "twice"]);
-  });
+  expect(seen).toEqual(["twice", "between"]);
+});
 
-  test("does nothing for an unknown handler or event", async () => {
-    const bus = new EventBus();
-    let calls = 0;
-    bus.on("a", () => calls++);
+test("what on returns does nothing once the registration is removed, by itself or by off", async () => {
+  const bus = new EventBus();
+  let calls = 0;
+  const handler = () => calls++;
+  const unsubscribeFirst = bus.on("a", handler);
+  const unsubscribeSecond = bus.on("a", handler);
+  bus.on("a", handler);
+  bus.off("a", handler);
+  unsubscribeSecond();
 
-    bus.off("a", () => {});
-    bus.off("b", () => {});
-    await bus.emit("a", undefined);
+  unsubscribeFirst();
+  unsubscribeSecond();
+  await bus.emit("a", undefined);
 
-    expect(calls).toBe(1);
-  });
+  expect(calls).toBe(1);
+});
+
+test("off removes the earliest registration of the handler for the event", async () => {
+  const bus = new EventBus();
+  const seen: string[] = [];
+  const twice = () => seen.push("twice");
+  bus.on("b", twice);
+  bus.on("a", twice);
+  bus.on("a", () => seen.push("between"));
+  bus.on("a", twice);
+
+  expect(bus.off("a", twice)).toBeUndefined();
+  await bus.emit("a", undefined);
+  await bus.emit("b", undefined);
+
+  expect(seen).toEqual(["between", "twice", "twice"]);
+});
+
+test("off does nothing for an unknown handler or event", async () => {
+  const bus = new EventBus();
+  let calls = 0;
+  bus.on("a", () => calls++);
+
+  bus.off("a", () => {});
+  bus.off("b", () => {});
+  await bus.emit("a", undefined);
+
+  expect(calls).toBe(1);
 });
 
 // With time that grows with the number of handlers, this takes minutes.

@@ -3,7 +3,7 @@ import { EventBus, getBus } from "@kernia/events";
 import { betterAuth, type BetterAuthPlugin } from "better-auth";
 import { getMigrations } from "better-auth/db/migration";
 import type pg from "pg";
-import { beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { beforeAll, beforeEach, expect, test } from "vitest";
 import { deferToEnd } from "../../fixtures/defer-to-end";
 import { createDatabase, createPool, startPostgres } from "../../fixtures/postgres";
 import { emitAfterCommit, inTransaction } from "./after-commit";
@@ -54,81 +54,73 @@ beforeEach(async () => {
   seen = [];
 });
 
-describe("in a transaction of Better Auth's", () => {
-  /** Adds two notes, emits in between, and may fail at the end. */
-  function addNotes(emit: () => Promise<void>, failure?: Error) {
-    return runWithTransaction(auth.adapter, async () => {
-      const adapter = await getCurrentAdapter(auth.adapter);
-      await adapter.create({ model: "note", data: { text: "one" } });
-      await emit();
-      await adapter.create({ model: "note", data: { text: "two" } });
-      if (failure) throw failure;
-    });
-  }
-
-  test("with runWithTransaction, it is emitted after the commit, so that a handler sees what was committed", async () => {
-    await addNotes(() => emitAfterCommit(auth, "notes.added", {}));
-
-    expect(seen).toEqual(["one,two"]);
+/** Adds two notes, emits in between, and may fail at the end. */
+function addNotes(emit: () => Promise<void>, failure?: Error) {
+  return runWithTransaction(auth.adapter, async () => {
+    const adapter = await getCurrentAdapter(auth.adapter);
+    await adapter.create({ model: "note", data: { text: "one" } });
+    await emit();
+    await adapter.create({ model: "note", data: { text: "two" } });
+    if (failure) throw failure;
   });
+}
 
-  test("with runWithTransaction, nothing is emitted after a rollback", async () => {
-    const emit = () => emitAfterCommit(auth, "notes.added", {});
+test("with runWithTransaction, it is emitted after the commit, so that a handler sees what was committed", async () => {
+  await addNotes(() => emitAfterCommit(auth, "notes.added", {}));
 
-    await expect(addNotes(emit, new Error("rolled back"))).rejects.toThrow("rolled back");
-    expect(seen).toEqual([]);
-  });
+  expect(seen).toEqual(["one,two"]);
 });
 
-describe("in a transaction of one's own", () => {
-  const insert = "insert into note values ('1', 'one')";
+test("with runWithTransaction, nothing is emitted after a rollback", async () => {
+  const emit = () => emitAfterCommit(auth, "notes.added", {});
 
-  test("with inTransaction, it is emitted after the commit, with the connection back in the pool", async () => {
-    const other = await pool.connect();
-    const result = await inTransaction(pool, getBus(auth), async (client, emitLater) => {
-      await emitLater("notes.added", {});
-      await client.query(insert);
-      return "done";
-    });
-    other.release();
+  await expect(addNotes(emit, new Error("rolled back"))).rejects.toThrow("rolled back");
+  expect(seen).toEqual([]);
+});
 
-    expect(result).toBe("done");
-    expect(seen).toEqual(["one"]);
+const insert = "insert into note values ('1', 'one')";
+
+test("with inTransaction, it is emitted after the commit, with the connection back in the pool", async () => {
+  const other = await pool.connect();
+  const result = await inTransaction(pool, getBus(auth), async (client, emitLater) => {
+    await emitLater("notes.added", {});
+    await client.query(insert);
+    return "done";
+  });
+  other.release();
+
+  expect(result).toBe("done");
+  expect(seen).toEqual(["one"]);
+});
+
+test("what emitLater is given is emitted in that order, one after another", async () => {
+  const bus = new EventBus();
+  bus.on("slow", () => new Promise(setImmediate).then(() => seen.push("slow")));
+  bus.on("fast", () => seen.push("fast"));
+  await inTransaction(pool, bus, async (_, emitLater) => {
+    await emitLater("slow", {});
+    await emitLater("fast", {});
   });
 
-  test("what emitLater is given is emitted in that order, one after another", async () => {
-    const bus = new EventBus();
-    bus.on("slow", () => new Promise(setImmediate).then(() => seen.push("slow")));
-    bus.on("fast", () => seen.push("fast"));
-    await inTransaction(pool, bus, async (_, emitLater) => {
-      await emitLater("slow", {});
-      await emitLater("fast", {});
-    });
+  expect(seen).toEqual(["slow", "fast"]);
+});
 
-    expect(seen).toEqual(["slow", "fast"]);
+const late = `alter table note add constraint late unique (text) deferrable initially deferred`;
+
+test.each([
+  ["the commit fails", "duplicate key", [late, insert, insert.replace("'1'", "'2'")]],
+  ["a failed statement turns the commit into a rollback", "Rolled back", [insert, "select 1 / 0"]],
+  ["a statement takes too long, and so the rollback", "timeout", [insert, "select pg_sleep(5)"]],
+])("where %s, nothing is emitted, and the pool goes on without it", async (_, error, queries) => {
+  const small = createPool(databaseUrl, { max: 1, query_timeout: 500 });
+  defer(() => small.end());
+  const changed = inTransaction(small, getBus(auth), async (client, emitLater) => {
+    await emitLater("notes.added", {});
+    for (const query of queries) await client.query(query).catch(() => {});
   });
+  await expect(changed).rejects.toThrow(error);
+  await small.query("insert into note values ('3', 'three')");
 
-  const late = `alter table note add constraint late unique (text) deferrable initially deferred`;
-
-  test.each([
-    ["the commit fails", "duplicate key", [late, insert, insert.replace("'1'", "'2'")]],
-    [
-      "a failed statement turns the commit into a rollback",
-      "Rolled back",
-      [insert, "select 1 / 0"],
-    ],
-    ["a statement takes too long, and so the rollback", "timeout", [insert, "select pg_sleep(5)"]],
-  ])("where %s, nothing is emitted, and the pool goes on without it", async (_, error, queries) => {
-    const small = createPool(databaseUrl, { max: 1, query_timeout: 500 });
-    defer(() => small.end());
-    const changed = inTransaction(small, getBus(auth), async (client, emitLater) => {
-      await emitLater("notes.added", {});
-      for (const query of queries) await client.query(query).catch(() => {});
-    });
-    await expect(changed).rejects.toThrow(error);
-    await small.query("insert into note values ('3', 'three')");
-
-    expect(await readNotes()).toBe("three");
-    expect(seen).toEqual([]);
-  });
+  expect(await readNotes()).toBe("three");
+  expect(seen).toEqual([]);
 });
