@@ -22,9 +22,9 @@ export interface AuthContext {
  *
  * @param auth - the auth context, whose logger the bus reports to; the global `console` if it has none.
  * @returns the one bus of that context.
- * @throws TypeError if `auth` is not an object, if it is a promise or has an `$context` (what
- * `betterAuth()` returns is not the context, but has it), or if `auth.pluginState.events` is something
- * that is not a bus; then nothing is overwritten.
+ * @throws TypeError if `auth` is not an object, if it is a promise or has a `$context`, as what
+ * `betterAuth()` returns has, or if `auth.pluginState.events` is something that is not a bus; then
+ * nothing is overwritten.
  *
  * @example
  * ```ts
@@ -36,7 +36,7 @@ export interface AuthContext {
 export function getBus(auth: AuthContext): EventBus;
 export function getBus(auth: GivenAuth): EventBus {
   checkType(auth, "object", "auth");
-  // There, a bus would have no subscribers: all others look in the context.
+  // A bus in these places would have no subscribers: the plugins get the context.
   if (typeof auth.then === "function" || auth.$context) {
     throw new TypeError("auth is not a context: pass await auth.$context");
   }

@@ -125,7 +125,7 @@ async function originOfChange() {
     actorId: signedIn?.session["impersonatedBy"] ?? signedIn?.user.id,
     ipAddress: getIp?.(headers, request.context.options),
     userAgent: headers.get("user-agent"),
-    // That of a function which only the server can call is not the path of a route.
+    // What a function that only the server can call has instead of a path.
     route: request.path === "virtual:" ? undefined : request.path,
   };
 }
@@ -144,6 +144,6 @@ const requestsStayApart = getAsyncLocalStorage().then(
   () => false,
 );
 
-// Better Auth 1.7 has renamed it.
+// `getIp` up to Better Auth 1.6, `getIP` since 1.7.
 const { getIP, getIp = getIP } = api as { [Name in "getIP" | "getIp"]?: GetIp };
 type GetIp = (headers: Headers, options: AuthContext["options"]) => string | null;

@@ -27,7 +27,7 @@ export function standardEvents(): { id: "standard-events"; init: BetterAuthPlugi
       const { id, options } = auth.adapter;
       // Few drivers of SQLite have transactions, and which one this is cannot be seen.
       const isSqlite = (options?.["provider"] ?? options?.["type"]) === "sqlite";
-      if (/drizzle|kysely|prisma/.test(id) && !options?.adapterConfig.transaction && !isSqlite) {
+      if (/drizzle|kysely|prisma/.test(id) && !options?.adapterConfig?.transaction && !isSqlite) {
         auth.logger.warn(
           "The database adapter uses no transactions: what a failed request has changed remains, and is " +
             "emitted. Pass the adapter `transaction: true`, if its driver supports transactions.",

@@ -30,7 +30,8 @@ export async function emitAfterCommit<Name extends EventName>(
 
 /**
  * The same for a transaction of your own: the events that `work` passes to `emitLater` are emitted after
- * `commit`, one after another. If a statement failed, there is none, even if `work` caught the error.
+ * `commit`, one after another. Where `work` caught the error of a statement, PostgreSQL rolls back
+ * instead: then nothing is emitted, and it throws.
  */
 export async function inTransaction<Result>(
   pool: pg.Pool,
@@ -46,8 +47,7 @@ export async function inTransaction<Result>(
       emits.push(() => bus.emit(event, payload));
     });
     const { command } = await client.query("commit");
-    if (command === "ROLLBACK")
-      throw new Error("Rolled back: a statement failed before the commit");
+    if (command === "ROLLBACK") throw new Error("Rolled back, because a statement failed");
   } catch (error) {
     const isRolledBack = await client.query("rollback").catch(() => false);
     // After a `query_timeout`, say, it may still be in the transaction: then it leaves the pool.

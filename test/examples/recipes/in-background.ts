@@ -14,10 +14,12 @@ declare global {
 const options = { method: "POST" as const, use: [sessionMiddleware] };
 
 /**
- * Its route answers without waiting for the handlers, which a platform may cut off then, without a word.
- * So `runInBackground` passes them on to `advanced.backgroundTasks.handler`: on Cloudflare Workers the
- * `waitUntil` below, or that of a request, `(task) => context.waitUntil(task)`, if each has its own `auth`.
- * The part of the handlers before their first `await` still runs in the request.
+ * Its route answers without waiting for the handlers. The part of the handlers before their first
+ * `await` still runs in the request.
+ *
+ * A platform that ends a function once it has answered cuts the rest off, and nothing is logged, unless
+ * there is an `advanced.backgroundTasks.handler` for `runInBackground`. On Cloudflare Workers it is the
+ * `waitUntil` below, or a request's, `(task) => context.waitUntil(task)`, if each has its own `auth`.
  *
  * @example
  * ```ts

@@ -4,7 +4,7 @@
 import type { EventBus } from "@kernia/events";
 
 /**
- * Tracks the emits of this bus from now on: before a shutdown, or in a test of code that emits without
+ * Tracks the emits of this bus from now on. Use it to shut down, and to test code that emits without
  * awaiting.
  *
  * @returns a function that waits until none is under way, including emits that begin while it waits, and
