@@ -38,7 +38,8 @@ beforeEach(() => {
 });
 
 function createHandler(options: Partial<SeatSyncOptions> = {}) {
-  const logger = { error: (...message: unknown[]) => shop.logged.push(message.join(" ")) };
+  const log = (...message: unknown[]) => shop.logged.push(message.join(" "));
+  const logger = { error: log, warn: log };
   const stripe = shop.stripe.client();
   return createSeatSync(
     { adapter: shop.adapter, logger },
