@@ -14,7 +14,7 @@ import {
 } from "../fixtures/stripe-server";
 import { createSdkShop, startShop, type Shop } from "../fixtures/shop";
 import { join, must, signUp } from "../fixtures/users";
-import { createSeatSync, seatSync, type SeatSyncOptions } from "./seat-sync";
+import { createSeatSync, seatSync, type SeatChange, type SeatSyncOptions } from "./seat-sync";
 import { standardEvents } from "./standard-events";
 
 const defer = deferToEnd();
@@ -37,14 +37,11 @@ beforeEach(() => {
   shop.logged.length = 0;
 });
 
-function createHandler(options: Partial<SeatSyncOptions> = {}) {
+function createHandler(options: Partial<SeatSyncOptions> = {}, adapter = shop.adapter) {
   const log = (...message: unknown[]) => shop.logged.push(message.join(" "));
   const logger = { error: log, warn: log };
   const stripe = shop.stripe.client();
-  return createSeatSync(
-    { adapter: shop.adapter, logger },
-    { stripe, plans: [teamPlan], ...options },
-  );
+  return createSeatSync({ adapter, logger }, { stripe, plans: [teamPlan], ...options });
 }
 
 describe("the item", () => {
@@ -177,6 +174,15 @@ describe("the calls to Stripe", () => {
     },
   );
 
+  test("are none that change it when somebody was added, and no member is found", async () => {
+    const subscriptionId = await shop.addSubscription("workspace_1");
+
+    await createHandler()({ organizationId: "workspace_1", action: "added" });
+
+    expect(shop.stripe.quantity(subscriptionId, seatPriceId)).toBe(1);
+    expect(shop.logged).toEqual([expect.stringContaining(`left ${subscriptionId} alone`)]);
+  });
+
   test("end the subscription of a deleted organization, once for all of its members", async () => {
     const lovelace = await shop.startOrganization();
     const { owner, organizationId } = lovelace;
@@ -252,19 +258,21 @@ describe("changes of an organization at the same time", () => {
   test("are synced one after another", async () => {
     const lovelace = await startStale();
     const { organizationId } = lovelace;
-    const stripe = shop.stripe.client();
-    const { retrieve } = stripe.subscriptions;
     const underWay = { now: 0, most: 0 };
-    vi.spyOn(stripe.subscriptions, "retrieve").mockImplementation((...parameters) => {
+    const findMany: typeof shop.adapter.findMany = (query) => {
       underWay.most = Math.max(underWay.most, ++underWay.now);
-      return retrieve.apply(stripe.subscriptions, parameters).finally(() => underWay.now--);
-    });
-    const syncSeats = createHandler({ stripe });
+      return shop.adapter.findMany(query);
+    };
+    const handle = createHandler({}, { ...shop.adapter, findMany });
+    const syncSeats = (change: SeatChange) => handle(change).finally(() => underWay.now--);
 
-    const first = syncSeats({ organizationId, action: "added" });
-    const second = syncSeats({ organizationId });
-    await first;
-    await Promise.all([second, syncSeats({ organizationId })]);
+    // The row has the number of members, so the first does nothing.
+    const synced = [syncSeats({ organizationId, action: "added" }), syncSeats(lovelace)];
+    for (const each of [0, 1, 2]) {
+      await synced[each];
+      synced.push(syncSeats(lovelace));
+    }
+    await Promise.all(synced);
 
     expect(underWay.most).toBe(1);
     expect(await shop.counts(lovelace)).toMatchObject({ members: 1, quantity: 1 });

@@ -93,6 +93,7 @@ describe.each([
     await shop.auth.api.addMember({ body: { userId, organizationId, role: "owner" } });
     await shop.stripe.delivered();
     expect(ends(shop, subscriptionId)).toBe(false);
+    expect(shop.logged).toEqual([]);
     shop.stripe.change(subscriptionId, { status: "active" });
     expect(await shop.counts(lovelace)).toEqual(equal(1));
   });
