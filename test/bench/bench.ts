@@ -106,7 +106,9 @@ function measureSubscribe(): Promise<Table> {
 
 function expectAtMost(most: number, { title, figures }: Table, peer: string): void {
   const ratio = 1 / figures.find(({ name }) => name === peer)!.multiple;
-  const reached = ratio <= most ? green("reached") : red("missed");
+  const isReached = ratio <= most;
+  if (!isReached) process.exitCode = 1;
+  const reached = isReached ? green("reached") : red("missed");
   console.log(
     `  ${`${title} : ${peer}`.padEnd(76)}${ratio.toFixed(2)}  at most ${most}  ${reached}`,
   );

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { heading } from "../fixtures/print";
 
-const parts = ["better-auth", "compilers", "databases", "runtimes"];
+const parts = ["better-auth", "compilers", "databases", "hooks", "runtimes"];
 const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
 const npm = process.env["npm_execpath"]!;
 const installOptions = "--no-package-lock --legacy-peer-deps --no-audit --no-fund --loglevel error";

@@ -4,9 +4,11 @@ import { byOrganizationRoutes } from "./by-organization-routes";
 import { byProvisioning } from "./by-provisioning";
 import type { MembershipChange } from "./membership-change";
 
-export const membershipChanges: readonly MembershipChange[] = [
-  ...byOrganizationRoutes,
-  ...byAccountRoutes,
-  ...byProvisioning,
-  ...byAdapter,
-];
+/** By what makes the change. */
+export const changesBy = {
+  routes: [...byOrganizationRoutes, ...byAccountRoutes],
+  "SSO and SCIM": byProvisioning,
+  adapter: byAdapter,
+};
+
+export const membershipChanges: readonly MembershipChange[] = Object.values(changesBy).flat();

@@ -24,6 +24,8 @@ export class Recorder {
   readonly tooEarly: StandardEvent[] = [];
   /** Set once the server has started. */
   server: Server | undefined;
+  /** Emits what was added to the outbox, where the events come from there. */
+  relay: () => Promise<void> = async () => {};
 
   plugin(): BetterAuthPlugin {
     return {
@@ -60,6 +62,8 @@ export class Recorder {
 export interface Observed {
   /** What is wrong with the events that were emitted; empty if they were right. */
   readonly faults: readonly string[];
+  /** Whether the tables differ. */
+  readonly changed: boolean;
   /** The answer and what became of the members, without what differs from one time to the next. */
   readonly behaviour: string;
 }
@@ -74,8 +78,10 @@ export async function observe(
   for (const hook of Object.keys(server.hooks)) delete server.hooks[hook as never];
   const make = await prepare(await createScenario(server));
   const before = await outside.readTables();
+  await recorder?.relay();
   recorder?.clear();
   const answer = await make().catch((error: unknown) => ({ failedWith: error }));
+  await recorder?.relay();
   const events = [...(recorder?.events ?? [])];
   const after = await outside.readTables();
 
@@ -86,7 +92,8 @@ export async function observe(
       .map(([event, payload]) => `${event} ${"role" in payload ? payload.role : ""}`)
       .sort(),
   });
-  if (!recorder) return { faults: [], behaviour };
+  const changed = expected.length > 0;
+  if (!recorder) return { faults: [], changed, behaviour };
 
   const faults: string[] = [];
   const isExpected = sorted(events).join() === sorted(expected).join();
@@ -102,7 +109,7 @@ export async function observe(
   if (!severalTimes && recorder.tooEarly.length > 0) {
     faults.push(`emitted before others could see it: ${sorted(recorder.tooEarly)}`);
   }
-  return { faults, behaviour };
+  return { faults, changed, behaviour };
 }
 
 /** As text that is the same whenever the same happens. */

@@ -1,9 +1,9 @@
 import { Kysely, PostgresDialect } from "kysely";
 import type pg from "pg";
+import { migrate } from "../fixtures/auth-server";
 import type { Defer } from "../fixtures/deferred";
 import { createDatabase, createPool, startPostgres } from "../fixtures/postgres";
-import type { Database } from "./database";
-import { migrate, outsideOf } from "./sql";
+import { outsideOf, type Database } from "./database";
 
 export interface PostgresOptions {
   /** A new one by default. */

@@ -11,6 +11,7 @@ import {
 } from "better-auth";
 import { toNodeHandler } from "better-auth/node";
 import { admin, anonymous, organization } from "better-auth/plugins";
+import { commonOptions } from "../fixtures/auth-server";
 import type { Defer } from "../fixtures/deferred";
 import { Client } from "../fixtures/client";
 import { serve } from "../fixtures/loopback";
@@ -116,21 +117,12 @@ export async function startServer(
   ];
 
   const options = {
+    ...commonOptions,
     baseURL: url,
-    secret: "a secret for the tests on loopback, and for nothing else",
-    emailAndPassword: {
-      enabled: true,
-      // The real one is slow on purpose, and this is about something else.
-      password: {
-        hash: async (password) => password,
-        verify: async ({ hash, password }) => hash === password,
-      },
-    },
     socialProviders: {
       gitlab: { clientId: "client", clientSecret: "secret", issuer: identityProvider },
     },
     trustedOrigins: [identityProvider],
-    user: { deleteUser: { enabled: true } },
     databaseHooks: {
       user: {
         create: { before: async () => ({ data: { emailVerified: true } }) },
@@ -142,8 +134,6 @@ export async function startServer(
       ipAddress: { ipAddressHeaders: ["x-forwarded-for"] },
       ...(database.serialIds && { database: { generateId: "serial" as const } }),
     },
-    rateLimit: { enabled: false },
-    telemetry: { enabled: false },
     logger: { disabled: true },
     plugins: [...official, ...plugins],
   } satisfies BetterAuthOptions;

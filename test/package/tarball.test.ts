@@ -24,7 +24,7 @@ describe("the tarball", () => {
 
     expect(installed.tarballBytes).toBeLessThanOrEqual(60_000);
     expect(others.join(" ")).toBe(
-      ".github/SECURITY.md .github/benchmark.svg .github/bus.svg LICENSE README.md " +
+      ".github/CHANGELOG.md .github/SECURITY.md .github/benchmark.svg .github/bus.svg LICENSE README.md " +
         "dist/index.cjs dist/index.d.cts dist/index.d.ts dist/index.js package.json",
     );
     expect(installed.files).toContain("test/examples/standard-events.ts");

@@ -1,20 +1,20 @@
 import assert from "node:assert/strict";
 import { getBus, type MemberEvent } from "@kernia/events";
-import { organization } from "better-auth/plugins";
 import pino from "pino";
 import { forPino } from "../../examples/recipes/loggers";
 import { seatSync } from "../../examples/seat-sync";
 import { standardEvents } from "../../examples/standard-events";
+import { startAuthServer } from "../../fixtures/auth-server";
 import { seatPriceId, StripeServer, teamPlan } from "../../fixtures/stripe-server";
 import { createOrganization, join, must, password, signUp } from "../../fixtures/users";
-import { startAuth } from "./auth";
 
 const lines: { msg: string; err?: { message: string } }[] = [];
 const stripe = await new StripeServer().start();
 const seats = { stripe: stripe.client(), plans: [teamPlan] };
-const { auth, pool, url, stop } = await startAuth({
+const { auth, pool, url, close } = await startAuthServer({
+  databaseUrl: process.argv[2]!,
   logger: forPino(pino({}, { write: (line) => lines.push(JSON.parse(line)) })),
-  plugins: [organization(), standardEvents(), seatSync(seats)],
+  plugins: [standardEvents(), seatSync(seats)],
 });
 const emitted: [action: string, userId: string, role?: string][] = [];
 const bus = getBus(await auth.$context);
@@ -56,4 +56,4 @@ assert.deepEqual(emitted, [
 ]);
 const failure = lines.find(({ msg }) => msg === "Event handler failed:");
 assert.equal(failure?.err?.message, "a handler fails");
-await Promise.all([stop(), stripe.stop()]);
+await Promise.all([close(), stripe.stop()]);

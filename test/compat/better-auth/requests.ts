@@ -1,19 +1,19 @@
 import assert from "node:assert/strict";
 import { getBus } from "@kernia/events";
-import { organization } from "better-auth/plugins";
 import { auditLog } from "../../examples/audit-log";
 import { privacy } from "../../examples/recipes/in-background";
 import { standardEvents } from "../../examples/standard-events";
+import { startAuthServer } from "../../fixtures/auth-server";
 import { createOrganization, must, signUp } from "../../fixtures/users";
-import { startAuth } from "./auth";
 
 const tasks: Promise<unknown>[] = [];
 const exported: string[] = [];
 let release = () => {};
 const released = new Promise<void>((resolve) => (release = resolve));
-const { auth, pool, url, stop } = await startAuth({
+const { auth, pool, url, close } = await startAuthServer({
+  databaseUrl: process.argv[2]!,
   advanced: { backgroundTasks: { handler: (task) => tasks.push(task) } },
-  plugins: [organization(), auditLog(), standardEvents(), privacy],
+  plugins: [auditLog(), standardEvents(), privacy],
 });
 getBus(await auth.$context).on("privacy.export.requested", async ({ userId }) => {
   await released;
@@ -33,4 +33,4 @@ assert.deepEqual([exported, tasks.length], [[], 1]);
 release();
 await Promise.all(tasks);
 assert.deepEqual(exported, [ada.userId]);
-await stop();
+await close();

@@ -1,7 +1,7 @@
 import { getAuthTables, type DBFieldAttribute } from "@better-auth/core/db";
 import type { BetterAuthOptions } from "better-auth";
-import { migrate, outsideOf } from "../../membership-changes/sql";
-import type { Engine } from "../../membership-changes/database";
+import { migrate } from "../../fixtures/auth-server";
+import { outsideOf, type Engine } from "../../membership-changes/database";
 import { createMariaDb } from "./mariadb";
 import { adaptedPostgres } from "./postgres";
 import { createSqlite } from "./sqlite";

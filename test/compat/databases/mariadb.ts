@@ -7,8 +7,7 @@ import { freePort } from "../../fixtures/loopback";
 import { createTemporaryFolder, removeAtEnd } from "../../fixtures/temporary-folder";
 import { randomUUID } from "node:crypto";
 import type { Defer } from "../../fixtures/deferred";
-import { databaseOf } from "../../membership-changes/sql";
-import type { Engine } from "../../membership-changes/database";
+import { databaseOf, type Engine } from "../../membership-changes/database";
 
 export const mariaDb: Engine = {
   name: "Kysely, MariaDB",

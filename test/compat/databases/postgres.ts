@@ -1,10 +1,10 @@
 import type { BetterAuthOptions } from "better-auth";
 import type pg from "pg";
+import { migrate } from "../../fixtures/auth-server";
 import type { Defer } from "../../fixtures/deferred";
 import { createDatabase, createPool, startPostgres } from "../../fixtures/postgres";
-import type { DatabaseOption } from "../../membership-changes/database";
 import { openPostgres } from "../../membership-changes/postgres";
-import { migrate, outsideOf } from "../../membership-changes/sql";
+import { outsideOf, type DatabaseOption } from "../../membership-changes/database";
 import type { Engine } from "../../membership-changes/database";
 
 export const postgresEngines: readonly Engine[] = [

@@ -5,7 +5,6 @@ import { standardEvents } from "../../examples/standard-events";
 import { membershipChanges } from "../../membership-changes/membership-changes";
 import { observe, Recorder } from "../../membership-changes/observe";
 import { startServer } from "../../membership-changes/server";
-import { measure } from "./cost";
 import { drizzleEngines } from "./drizzle";
 import type { Engine } from "../../membership-changes/database";
 import { mariaDb } from "./mariadb";
@@ -77,26 +76,16 @@ async function run({ name, open }: Engine, defer: Defer): Promise<Result> {
   }
   const left = membershipChanges.length - possible.length;
   if (left > 0) console.log(dim(`  ${left} changes by SCIM not made: it needs transactions`));
-
-  // Without the recorder, which takes its time too.
-  const measured = await startServer(defer, await open(defer), { plugins: [standardEvents()] });
-  const [rates, ratesWithout] = await measure([measured, without]);
   return {
     database: name,
     "events right": `${right} of ${possible.length}`,
     unchanged: `${unchanged} of ${comparable.length}`,
-    "roles a second": share(rates[0], ratesWithout[0]),
-    "removals a second": share(rates[1], ratesWithout[1]),
     isRight: right === possible.length && unchanged === comparable.length,
   };
 }
 
 interface Result extends Record<string, unknown> {
   readonly isRight: boolean;
-}
-
-function share(rate: number, without: number): string {
-  return `${Math.round(rate)} of ${Math.round(without)} (${(rate / without).toFixed(2)})`;
 }
 
 function didNotRun({ name }: Engine) {

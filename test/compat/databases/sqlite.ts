@@ -1,8 +1,7 @@
 import { join } from "node:path";
 import { createTemporaryFolder } from "../../fixtures/temporary-folder";
 import type { Defer } from "../../fixtures/deferred";
-import { databaseOf } from "../../membership-changes/sql";
-import type { Engine } from "../../membership-changes/database";
+import { databaseOf, type Engine } from "../../membership-changes/database";
 
 export const sqlite: Engine = {
   name: "Kysely, SQLite",
