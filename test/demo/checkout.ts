@@ -2,13 +2,11 @@ import { stripe, type StripeOptions, type SubscriptionOptions } from "@better-au
 import { getBus, type AuthContext } from "@kernia/events";
 import { stripeWebhookSecret, teamPlan } from "../fixtures/stripe-server";
 
+type SubscriptionStarted = Readonly<{ organizationId: string; plan: string; seats: number }>;
+
 declare global {
   interface KerniaEvents {
-    "billing.subscription.started": {
-      readonly organizationId: string;
-      readonly plan: string;
-      readonly seats: number;
-    };
+    "billing.subscription.started": SubscriptionStarted;
   }
 }
 

@@ -23,9 +23,7 @@ describe.each([
     shop = await startShop(defer, create);
   });
 
-  beforeEach(() => {
-    shop.logged.length = 0;
-  });
+  beforeEach(() => void (shop.logged.length = 0));
 
   test("when members are added, removed, leave, and delete their accounts", async () => {
     const lovelace = await shop.startOrganization();
