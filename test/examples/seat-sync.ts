@@ -24,7 +24,7 @@ declare global {
  * Not covered:
  * - After a failed call to Stripe, or when a server dies, seats stay wrong until a later change, at the
  *   latest until `billing.subscription.changed`: emit that on Stripe's webhooks, or every night.
- * - Ids that count up: user 5's subscription gets the seats of organization 5, and neither's ever ends.
+ * - Ids that count up: the subscription of user 5 gets the seats of organization 5, and neither ever ends.
  */
 export function seatSync(options: SeatSyncOptions): {
   id: "seat-sync";
@@ -110,15 +110,10 @@ export function createSeatSync(
   const callOptions = { timeout: timeLimit };
   const count = (model: string, field: string, value: string) =>
     adapter.count({ model, where: [{ field, value }] });
-  const saveSeats = ({ id }: Subscription, seats: number | null) =>
-    adapter.update({
-      model: "subscription",
-      where: [{ field: "id", value: id }],
-      update: { seats },
-    });
-  /** The last sync of each organization that has one under way: the next one waits for it. */
+  const saveSeats = ({ id: value }: Subscription, seats: number | null) =>
+    adapter.update({ model: "subscription", where: [{ field: "id", value }], update: { seats } });
+  // Those of one organization run one after another: each waits for the last that is under way.
   const last = new Map<string, Promise<unknown>>();
-
   return function syncSeats(change) {
     const { organizationId: id } = change;
     const synced = (last.get(id) ?? Promise.resolve()).then(() => syncOrganization(change));
@@ -178,7 +173,7 @@ export function createSeatSync(
       if (seat && !isEnding) logger?.warn(warning);
       return false;
     }
-    // An upgrade by stripe() to a plan with seats leaves it to its next count to add them.
+    // After an upgrade by stripe(), the new plan may not have an item for its seats yet.
     const item = seat ? { id: seat.id } : plan?.seatPriceId && { price: plan.seatPriceId };
     if (!item) return false;
 

@@ -6,16 +6,12 @@ import { seatSync } from "../../examples/seat-sync";
 import { standardEvents } from "../../examples/standard-events";
 import { stripeWebhook } from "../../examples/stripe-webhook";
 import { startAuthServer } from "../../fixtures/auth-server";
-import {
-  seatPriceId,
-  StripeServer,
-  stripeWebhookSecret,
-  teamPlan,
-} from "../../fixtures/stripe-server";
+import { StripeServer, stripeWebhookSecret, teamPlan } from "../../fixtures/stripe-server";
 import { createOrganization, join, must, password, signUp } from "../../fixtures/users";
 
 const lines: { msg: string; err?: { message: string } }[] = [];
 const stripe = await new StripeServer().start();
+const { seatPriceId } = teamPlan;
 const seats = { stripe: stripe.client(), plans: [teamPlan] };
 const webhook = { stripe: stripe.client(), secret: stripeWebhookSecret };
 const { auth, url, close } = await startAuthServer({
