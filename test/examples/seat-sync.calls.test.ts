@@ -7,7 +7,7 @@ import { deferToEnd } from "../fixtures/defer-to-end";
 import { seatPriceId, stripeWebhookSecret, teamPlan } from "../fixtures/stripe-server";
 import { createSdkShop, startShop, type Shop } from "../fixtures/shop";
 import { join, must, signUp } from "../fixtures/users";
-import { createSeatSync, seatSync, type SeatChange, type SeatSyncOptions } from "./seat-sync";
+import { createSeatSync, seatSync, type SeatSyncOptions } from "./seat-sync";
 import { standardEvents } from "./standard-events";
 
 const defer = deferToEnd();
@@ -36,10 +36,12 @@ const itemsOf = (quantities: Record<string, number>) =>
     return { id: `si_${id}`, price: { id, ...(lookup_key && { lookup_key }) }, quantity };
   });
 
-/** The quantities of the items by now. */
+/** The quantities of the prices by now. */
 function quantities({ subscriptionId }: { subscriptionId: string }) {
-  const { items } = shop.stripe.subscriptions.get(subscriptionId)!;
-  return Object.fromEntries(items.map(({ price, quantity }) => [price.id, quantity]));
+  const sums: Record<string, number> = {};
+  for (const { price, quantity = 1 } of shop.stripe.subscriptions.get(subscriptionId)!.items)
+    sums[price.id] = (sums[price.id] ?? 0) + quantity;
+  return sums;
 }
 
 describe("of the items of a subscription, the one for seats", () => {
@@ -171,23 +173,22 @@ describe("a sync", () => {
   test("starts after those of the same organization, one after another", async () => {
     const subscribed = await shop.startOrganization();
     shop.stripe.subscriptions.get(subscribed.subscriptionId)!.items = itemsOf({ price_seat: 3 });
-    const underWay = { now: 0, most: 0 };
-    const findMany: typeof shop.adapter.findMany = (query) => {
-      underWay.most = Math.max(underWay.most, ++underWay.now);
+    const starts: (() => void)[] = [];
+    const findMany: typeof shop.adapter.findMany = async (query) => {
+      await new Promise<void>((resolve) => starts.push(resolve));
       return shop.adapter.findMany(query);
     };
-    const handle = createHandler({}, { ...shop.adapter, findMany });
-    const syncSeats = (change: SeatChange) => handle(change).finally(() => underWay.now--);
+    const syncSeats = createHandler({}, { ...shop.adapter, findMany });
 
     // The row has the number of members, so the first does nothing.
     const synced = [syncSeats({ ...subscribed, action: "added" }), syncSeats(subscribed)];
-    for (const each of [0, 1, 2]) {
-      await synced[each];
-      synced.push(syncSeats(subscribed));
+    for (const index of [0, 1, 2, 3]) {
+      await new Promise(setImmediate);
+      expect(starts).toHaveLength(index + 1);
+      starts[index]!();
+      await synced[index];
+      if (index < 2) synced.push(syncSeats(subscribed));
     }
-    await Promise.all(synced);
-
-    expect(underWay.most).toBe(1);
     expect(quantities(subscribed)).toEqual({ price_seat: 1 });
   });
 
@@ -234,16 +235,15 @@ describe("a sync", () => {
 });
 
 describe("at the start", () => {
-  const plans = [teamPlan];
   const stripeClient = new Stripe("sk_test");
-  const sync = seatSync({ stripe: stripeClient, plans });
+  const sync = seatSync({ stripe: stripeClient, plans: [teamPlan] });
   const withoutSeats = seatSync({ stripe: stripeClient, plans: [supportPlan] });
   const checkout = stripe({
     stripeClient,
     stripeWebhookSecret,
     schema: { subscription: { modelName: "abonnement" } },
     organization: { enabled: true },
-    subscription: { enabled: true, plans },
+    subscription: { enabled: true, plans: [teamPlan] },
   });
 
   test("the table is as stripe() declares it; seatSync() after it is an error", async () => {

@@ -9,10 +9,6 @@ const defer = deferToEnd();
 /** Members, seats at Stripe, and seats in the row. */
 const equal = (count: number) => ({ members: count, quantity: count, seats: count });
 
-/** Whether it ends with the paid period. */
-const ends = ({ stripe }: Shop, subscriptionId: string) =>
-  stripe.subscriptions.get(subscriptionId)!.cancel_at_period_end;
-
 describe.each([
   ["Stripe's SDK alone", createSdkShop],
   ["Better Auth's Stripe plugin", createShop],
@@ -81,17 +77,18 @@ describe.each([
   test.each(["active", "past_due"])("none, so what is %s ends, without members", async (status) => {
     const lovelace = await shop.startOrganization();
     const { owner, organizationId, subscriptionId } = lovelace;
+    const subscription = () => shop.stripe.subscriptions.get(subscriptionId)!;
     shop.stripe.change(subscriptionId, { status });
     await shop.stripe.delivered();
 
     must(await owner.client.post("/delete-user", { password }));
     await shop.stripe.delivered();
-    expect(ends(shop, subscriptionId)).toBe(true);
+    expect(subscription().cancel_at_period_end).toBe(true);
 
     const { userId } = await signUp(shop.url, "Bob");
     await shop.auth.api.addMember({ body: { userId, organizationId, role: "owner" } });
     await shop.stripe.delivered();
-    expect(ends(shop, subscriptionId)).toBe(false);
+    expect(subscription().cancel_at_period_end).toBe(false);
     expect(shop.logged).toEqual([]);
     shop.stripe.change(subscriptionId, { status: "active" });
     expect(await shop.counts(lovelace)).toEqual(equal(1));

@@ -117,11 +117,10 @@ export function createSeatSync(
   return function syncSeats(change) {
     const { organizationId: id } = change;
     const synced = (last.get(id) ?? Promise.resolve()).then(() => syncOrganization(change));
-    const settled = synced
-      .catch(() => {})
-      .finally(() => {
-        if (last.get(id) === settled) last.delete(id);
-      });
+    const leave = () => {
+      if (last.get(id) === settled) last.delete(id);
+    };
+    const settled = synced.then(leave, leave);
     last.set(id, settled);
     return withinLimit(id, synced);
   };

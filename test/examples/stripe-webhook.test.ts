@@ -28,10 +28,11 @@ function subscribe(metadata: Record<string, string>): void {
   shop.stripe.addSubscription({ id, status: "active", items, metadata });
 }
 
-/** Delivers a change of the subscription that says nothing but its id. */
-function deliver(change: "created" | "updated", secret?: string): Promise<void> {
+/** Delivers a change that says nothing but the id, and waits for those that this leads to. */
+async function deliver(change: "created" | "updated", secret?: string): Promise<void> {
   const event = { type: `customer.subscription.${change}`, data: { object: { id } } };
-  return shop.stripe.deliver(event, secret);
+  await shop.stripe.deliver(event, secret);
+  await shop.stripe.delivered();
 }
 
 test("creates and updates a row by what Stripe says now, and has the seats counted", async () => {
@@ -41,7 +42,12 @@ test("creates and updates a row by what Stripe says now, and has the seats count
   expect(await rows()).toEqual([expect.objectContaining({ ...row, status: "active" })]);
   expect(quantity()).toBe(1);
 
-  shop.stripe.subscriptions.get(id)!.status = "canceled";
+  // It is canceled after Stripe was asked, and before the row is written.
+  const { findOne } = shop.adapter;
+  vi.spyOn(shop.adapter, "findOne").mockImplementationOnce((query) => {
+    shop.stripe.subscriptions.get(id)!.status = "canceled";
+    return findOne(query);
+  });
   await deliver("updated");
   expect(await rows()).toEqual([expect.objectContaining({ ...row, status: "canceled" })]);
 });
