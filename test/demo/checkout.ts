@@ -1,33 +1,28 @@
 import { stripe, type StripeOptions, type SubscriptionOptions } from "@better-auth/stripe";
 import { getBus, type AuthContext } from "@kernia/events";
-import { teamPlan, webhookSecret } from "../fixtures/stripe-server";
+import { stripeWebhookSecret, teamPlan } from "../fixtures/stripe-server";
+
+type SubscriptionStarted = Readonly<{ organizationId: string; plan: string; seats: number }>;
 
 declare global {
   interface KerniaEvents {
-    "billing.subscription.started": {
-      readonly organizationId: string;
-      readonly plan: string;
-      readonly seats: number;
-    };
+    "billing.subscription.started": SubscriptionStarted;
   }
 }
 
-export interface CheckoutOptions {
-  stripeClient: StripeOptions["stripeClient"];
-  plans?: SubscriptionOptions["plans"];
-  /** The context of the auth that this becomes a part of. */
-  context: () => Promise<AuthContext>;
-}
-
-/** Better Auth's Stripe plugin; its callbacks emit what Stripe says. */
-export function checkout({ stripeClient, plans = [teamPlan], context }: CheckoutOptions) {
+/** Better Auth's Stripe plugin; its callbacks emit what Stripe says, on the bus of that context. */
+export function checkout(
+  stripeClient: StripeOptions["stripeClient"],
+  context: () => Promise<AuthContext>,
+  plans: SubscriptionOptions["plans"] = [teamPlan],
+) {
   async function recountSeats({ subscription }: { subscription: { referenceId: string } }) {
     const organizationId = subscription.referenceId;
     await getBus(await context()).emit("billing.subscription.changed", { organizationId });
   }
   return stripe({
     stripeClient,
-    stripeWebhookSecret: webhookSecret,
+    stripeWebhookSecret,
     organization: { enabled: true },
     subscription: {
       enabled: true,

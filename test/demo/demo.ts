@@ -106,7 +106,7 @@ await runDemo(async (defer) => {
       welcome,
       standardEvents(),
       seatSync({ stripe: stripe.client(), plans: [teamPlan] }),
-      checkout({ stripeClient: stripe.client(), context: () => server.auth.$context }),
+      checkout(stripe.client(), () => server.auth.$context),
       auditLog(),
       alwaysFails,
     ],

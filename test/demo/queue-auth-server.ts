@@ -19,14 +19,10 @@ const { url, auth } = await startAuthServer({
   port: Number(process.env["PORT"]),
   plugins: [
     ...tables,
-    checkout({
-      stripeClient: stripeClient(Number(process.env["STRIPE_PORT"])),
+    checkout(stripeClient(Number(process.env["STRIPE_PORT"])), () => auth.$context, [
       // The worker keeps the seats. Of a plan with a `seatPriceId` this plugin would write them too.
-      plans: [
-        { ...teamPlan, seatPriceId: undefined, lineItems: [{ price: seatPriceId, quantity: 1 }] },
-      ],
-      context: () => auth.$context,
-    }),
+      { ...teamPlan, seatPriceId: undefined, lineItems: [{ price: seatPriceId, quantity: 1 }] },
+    ]),
     publishSubscriptions(createPool(databaseUrl)),
   ],
 });

@@ -15,15 +15,16 @@ declare global {
 /**
  * Keeps the seats of an organization's Stripe subscriptions equal to the number of its members, while
  * they are active or on trial. It recounts on each change of a member, and when the app emits
- * `billing.subscription.changed`. When the last member leaves, the subscription is set to end with the
- * paid period; it goes on if a member joins before. Put it before `stripe()` of @better-auth/stripe.
+ * `billing.subscription.changed`. Put it before `stripe()` of @better-auth/stripe.
+ *
+ * Only the removal of the last member ends a subscription, with the paid period; it goes on if a member
+ * joins before. A recount that finds no members changes nothing at Stripe and logs a warning. No item is
+ * deleted, and nothing is resumed that was not ended here.
  *
  * Not covered:
  * - After a failed call to Stripe, or when a server dies, seats stay wrong until a later change, at the
  *   latest until `billing.subscription.changed`: emit that on Stripe's webhooks, or every night.
- * - The subscription of a user is left alone. One for seats whose `referenceId` is no longer the id of an
- *   organization or a user ends with the paid period, as that of a deleted organization.
- * - Ids that count up, where users subscribe too: user 5 and organization 5 share a `referenceId`.
+ * - Ids that count up: the subscription of user 5 gets the seats of organization 5, and neither ever ends.
  */
 export function seatSync(options: SeatSyncOptions): {
   id: "seat-sync";
@@ -35,7 +36,9 @@ export function seatSync(options: SeatSyncOptions): {
     schema,
     init(auth) {
       const { plugins = [] } = auth.options;
-      checkOrder(plugins);
+      const first = plugins.find((plugin) => plugin.schema?.["subscription"]);
+      if (first && first.id !== "seat-sync")
+        throw new Error(`seatSync() has to come before ${first.id}(), whose table it would change`);
       const warn = (text: string) => auth.logger.warn(`Seat sync ${text}.`);
       if (!auth.tables["member"])
         return warn("is off: there are no members without the organization plugin");
@@ -62,7 +65,7 @@ export interface SeatSyncOptions {
 
 /**
  * Each `StripePlan` of @better-auth/stripe is one. Keep an old price of a seat, while somebody pays it, as
- * one more plan with a `priceId` of its own. If several items match, the one of the plan is kept.
+ * one more plan with a `priceId` of its own.
  */
 export interface SeatPlan {
   /** Compared with a subscription's `plan` without regard to case. */
@@ -83,7 +86,7 @@ const schema = {
     fields: {
       plan: { type: "string", required: true },
       referenceId: { type: "string", required: true },
-      stripeSubscriptionId: { type: "string", required: false },
+      stripeSubscriptionId: { type: "string", required: false, unique: true },
       status: { type: "string", required: true, defaultValue: "incomplete" },
       seats: { type: "number", required: false },
     },
@@ -93,7 +96,7 @@ const schema = {
 /** Any Better Auth context is one, whatever its options are. */
 export interface SeatSyncContext {
   readonly adapter: Pick<AuthContext["adapter"], "count" | "findMany" | "update">;
-  readonly logger?: { error(message: string, ...details: unknown[]): unknown } | undefined;
+  readonly logger?: Pick<AuthContext["logger"], "error" | "warn"> | undefined;
 }
 
 /** A `MemberEvent`, or a `billing.subscription.changed`, which has no `action`. */
@@ -107,26 +110,19 @@ export function createSeatSync(
   const callOptions = { timeout: timeLimit };
   const count = (model: string, field: string, value: string) =>
     adapter.count({ model, where: [{ field, value }] });
-  const underWay = new Map<string, Promise<unknown>>();
-  const waiting = new Map<string, Promise<void>>();
-  // While a sync of an organization runs, one more waits for its end, and all others join that one.
+  const saveSeats = ({ id: value }: Subscription, seats: number | null) =>
+    adapter.update({ model: "subscription", where: [{ field: "id", value }], update: { seats } });
+  // Those of one organization run one after another: each waits for the last that is under way.
+  const last = new Map<string, Promise<unknown>>();
   return function syncSeats(change) {
-    const { organizationId: id, action } = change;
-    const key = `${id} ${action}`;
-    const last = underWay.get(key);
-    const synced = waiting.get(key) ?? withinLimit(id, last ? last.then(start) : start());
-    if (last) waiting.set(key, synced);
-    return synced;
-
-    function start(): Promise<void> {
-      waiting.delete(key);
-      const work = syncOrganization(change).finally(() => underWay.delete(key));
-      underWay.set(
-        key,
-        work.catch(() => {}),
-      );
-      return work;
-    }
+    const { organizationId: id } = change;
+    const synced = (last.get(id) ?? Promise.resolve()).then(() => syncOrganization(change));
+    const leave = () => {
+      if (last.get(id) === settled) last.delete(id);
+    };
+    const settled = synced.then(leave, leave);
+    last.set(id, settled);
+    return withinLimit(id, synced);
   };
 
   async function syncOrganization({ organizationId, action }: SeatChange): Promise<void> {
@@ -136,19 +132,12 @@ export function createSeatSync(
       { field: "status", operator: "in" as const, value: openStatuses },
     ];
     const rows = await adapter.findMany<Subscription>({ model: "subscription", where });
-    if (rows.length === 0) return;
-    const known = typeof plans === "function" ? await plans() : plans;
-    const outcomes = await Promise.allSettled(rows.map((row) => syncRow(row, known, action)));
-    const errors = outcomes.flatMap((each) => (each.status === "rejected" ? [each.reason] : []));
+    const errors: unknown[] = [];
+    for (const row of rows) await syncRow(row, action).catch((error) => errors.push(error));
     if (errors.length > 0) throw errors.length === 1 ? errors[0] : new Error(errors.join("; "));
   }
 
-  async function syncRow(row: Subscription, plans: Plans, action?: string): Promise<void> {
-    const where = [{ field: "id", value: row.id }];
-    const save = (seats: number | null) =>
-      adapter.update({ model: "subscription", where, update: { seats } });
-    // After an error, Stripe may have either number: the row has none, so that the next change asks Stripe.
-    const forget = (reason: unknown) => save(null).then(() => Promise.reject(reason));
+  async function syncRow(row: Subscription, action?: string): Promise<void> {
     // Of the thousand events of one deletion, only the first finds a difference and calls Stripe.
     let seats = action && paidStatuses.includes(row.status) ? row.seats : undefined;
     // Members may come and go while Stripe answers, and other servers may be writing too. Each counts
@@ -156,52 +145,67 @@ export function createSeatSync(
     for (;;) {
       const members = await count("member", "organizationId", row.referenceId);
       if (members === seats) return;
-      const isAmbiguous = members === 0 && action !== "removed";
-      if (isAmbiguous && (await count("user", "id", row.referenceId)) > 0) return;
-      if (!(await setQuantity(row, plans, members).catch(forget))) return;
-      await save((seats = members));
+      if (members === 0 && (await count("user", "id", row.referenceId)) > 0) return;
+      if (!(await setQuantity(row, members, action))) return;
+      await saveSeats(row, (seats = members));
     }
   }
 
-  /** Returns whether the quantity of Stripe's subscription is now this one. */
-  async function setQuantity(row: Subscription, plans: Plans, quantity: number): Promise<boolean> {
+  /** Returns whether the quantity of Stripe's subscription is now the number of members. */
+  async function setQuantity(row: Subscription, members: number, action?: string) {
     const id = row.stripeSubscriptionId;
     if (!id) return false;
     const subscription = await stripe.subscriptions.retrieve(id, {}, callOptions);
-    const { status, items: page } = subscription;
+    const { status, items: page, cancel_at_period_end, cancellation_details } = subscription;
+    const isEnding = cancel_at_period_end || subscription.cancel_at;
+    const isEndedHere = cancel_at_period_end && cancellation_details?.comment === noMembers;
     if (status === "incomplete" || !openStatuses.includes(status)) return false;
     const all = { subscription: id, limit: 100 };
     const { data } = page.has_more ? await stripe.subscriptionItems.list(all, callOptions) : page;
-    const plan = findPlan(row.plan, data, plans);
-    const seats = data.filter(({ price }) => plans.some((p) => p.seatPriceId === price.id));
-    const price = plan?.seatPriceId;
-    const kept = seats.find((item) => item.price.id === price) ?? seats[0];
-    // Without members and without seats, nothing shows that it was ever an organization's.
-    const seat = kept ? { id: kept.id } : price && quantity > 0 && { price };
-    if (!seat) return false;
+    const known = typeof plans === "function" ? await plans() : plans;
+    const plan = findPlan(row.plan, data, known);
+    const seats = data.filter((item) => known.some((each) => each.seatPriceId === item.price.id));
+    const seat = seats.find((item) => item.price.id === plan?.seatPriceId) ?? seats[0];
+    if (members === 0 && !(seat && action === "removed")) {
+      // A replica may lag, a table may be half restored: only a removal is certain.
+      const warning = `Seat sync left ${id} alone: "${row.referenceId}" has no members`;
+      if (seat && !isEnding) logger?.warn(warning);
+      return false;
+    }
+    // After an upgrade by stripe(), the new plan may not have an item for its seats yet.
+    const item = seat ? { id: seat.id } : plan?.seatPriceId && { price: plan.seatPriceId };
+    if (!item) return false;
 
-    const surplus = seats.filter((item) => item !== kept).map(({ id }) => ({ id, deleted: true }));
-    const changes = kept?.quantity === quantity ? surplus : [...surplus, { ...seat, quantity }];
-    const update: Stripe.SubscriptionUpdateParams = endOrResume(subscription, quantity);
+    const others = seats.filter((each) => each !== seat);
+    const named = others.map((other) => `${other.id} (${other.price.id})`);
+    if (others.length > 0) logger?.warn(`Seat sync left other seats of ${id} alone: ${named}`);
+    const update: Stripe.SubscriptionUpdateParams = {};
+    if (members === 0 ? !isEnding : isEndedHere) {
+      update.cancel_at_period_end = members === 0;
+      update.cancellation_details = { comment: members === 0 ? noMembers : "" };
+    }
     const isPaid = paidStatuses.includes(status);
-    if (isPaid && changes.length > 0) {
-      update.items = changes;
+    if (isPaid && seat?.quantity !== members) {
+      update.items = [{ ...item, quantity: members }];
       update.proration_behavior = plan?.prorationBehavior ?? "create_prorations";
     }
-    if (Object.keys(update).length > 0) await stripe.subscriptions.update(id, update, callOptions);
+    if (Object.keys(update).length > 0) {
+      // After an error, Stripe may have either number: the row has none, so that the next change asks.
+      const forget = (reason: unknown) => saveSeats(row, null).then(() => Promise.reject(reason));
+      await stripe.subscriptions.update(id, update, callOptions).catch(forget);
+    }
     return isPaid;
   }
 
   /** Bounds how long callers wait; what fails after that is logged. */
-  async function withinLimit(id: string, work: Promise<void>): Promise<void> {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const limit = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
+  function withinLimit(id: string, work: Promise<void>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
         work.catch((error) => logger?.error("Seats were not synced:", id, error));
         reject(new Error(`Seat sync of ${id} takes longer than ${timeLimit} ms, and goes on`));
       }, timeLimit);
+      work.then(resolve, reject).finally(() => clearTimeout(timer));
     });
-    await Promise.race([work, limit]).finally(() => clearTimeout(timer));
   }
 }
 
@@ -227,24 +231,4 @@ function findPlan(name: string, items: Stripe.SubscriptionItem[], plans: Plans) 
   );
   const isNamed = (plan: SeatPlan) => plan.name.toLowerCase() === name.toLowerCase();
   return billed.find(isNamed) ?? billed[0] ?? plans.find(isNamed);
-}
-
-/** Ends a subscription that has no members, and only resumes one that was ended for this reason. */
-function endOrResume(subscription: Stripe.Subscription, members: number) {
-  const { cancel_at, cancel_at_period_end, cancellation_details } = subscription;
-  const isEnding = cancel_at_period_end || cancel_at !== null;
-  const isEndedHere = cancel_at_period_end && cancellation_details?.comment === noMembers;
-  if (members === 0 ? isEnding : !isEndedHere) return {};
-  const comment = members === 0 ? noMembers : "";
-  return { cancel_at_period_end: members === 0, cancellation_details: { comment } };
-}
-
-/** The later of two plugins that declare a table decides its names. */
-function checkOrder(plugins: readonly BetterAuthPlugin[]): void {
-  for (const { id, schema } of plugins) {
-    if (id === "seat-sync") return;
-    const { modelName, fields = {} } = schema?.["subscription"] ?? {};
-    if (modelName || Object.values(fields).some(({ fieldName }) => fieldName))
-      throw new Error(`seatSync() has to come before ${id}(), whose names it would reset`);
-  }
 }

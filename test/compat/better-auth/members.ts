@@ -4,17 +4,20 @@ import pino from "pino";
 import { forPino } from "../../examples/recipes/loggers";
 import { seatSync } from "../../examples/seat-sync";
 import { standardEvents } from "../../examples/standard-events";
+import { stripeWebhook } from "../../examples/stripe-webhook";
 import { startAuthServer } from "../../fixtures/auth-server";
-import { seatPriceId, StripeServer, teamPlan } from "../../fixtures/stripe-server";
+import { StripeServer, stripeWebhookSecret, teamPlan } from "../../fixtures/stripe-server";
 import { createOrganization, join, must, password, signUp } from "../../fixtures/users";
 
 const lines: { msg: string; err?: { message: string } }[] = [];
 const stripe = await new StripeServer().start();
+const { seatPriceId } = teamPlan;
 const seats = { stripe: stripe.client(), plans: [teamPlan] };
-const { auth, pool, url, close } = await startAuthServer({
+const webhook = { stripe: stripe.client(), secret: stripeWebhookSecret };
+const { auth, url, close } = await startAuthServer({
   databaseUrl: process.argv[2]!,
   logger: forPino(pino({}, { write: (line) => lines.push(JSON.parse(line)) })),
-  plugins: [standardEvents(), seatSync(seats)],
+  plugins: [standardEvents(), seatSync(seats), stripeWebhook(webhook)],
 });
 const emitted: [action: string, userId: string, role?: string][] = [];
 const bus = getBus(await auth.$context);
@@ -28,12 +31,10 @@ bus.on("user.deleted", () => Promise.reject(new Error("a handler fails")));
 const ada = await signUp(url, "Ada");
 const organizationId = await createOrganization(ada, "lovelace");
 const items = [{ id: "si_1", price: { id: seatPriceId }, quantity: 1 }];
-stripe.addSubscription({ id: "sub_1", status: "active", items });
-await pool.query(
-  `insert into subscription (id, plan, "referenceId", "stripeSubscriptionId", status, seats)
-   values ('1', 'team', $1, 'sub_1', 'active', 1)`,
-  [organizationId],
-);
+stripe.addSubscription({ id: "sub_1", status: "active", items, metadata: { organizationId } });
+stripe.webhookUrl = `${url}/api/auth/stripe/webhook`;
+stripe.change("sub_1", {});
+await stripe.delivered();
 const bob = await join(ada, organizationId, "Bob");
 const carol = await join(ada, organizationId, "Carol");
 assert.equal(stripe.quantity("sub_1", seatPriceId), 3);

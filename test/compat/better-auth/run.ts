@@ -10,7 +10,7 @@ import { createTemporaryFolder } from "../../fixtures/temporary-folder";
 
 /** The examples that need an older Better Auth than the tests have, by the scenario that runs them. */
 const scenarios = {
-  "members.ts": ["standard-events.ts", "seat-sync.ts", "recipes/loggers.ts"],
+  "members.ts": ["standard-events.ts", "seat-sync.ts", "stripe-webhook.ts", "recipes/loggers.ts"],
   "requests.ts": ["audit-log.ts", "recipes/in-background.ts"],
 };
 
