@@ -177,7 +177,7 @@ await runDemo(async (defer) => {
         (select seats from subscription where "referenceId" = $1) as "inTheRow",
         (select count(*)::int from "auditLog" where event = 'organization.member.added') as added,
         (select count(*)::int from "auditLog") as "auditRows",
-        (select count(*)::int from event_outbox) as "left"`,
+        (select count(*)::int from event_outbox.event) as "left"`,
       [organizationId],
     );
     return rows[0];

@@ -32,7 +32,7 @@ beforeAll(async () => {
 });
 
 beforeEach(async () => {
-  await pool.query("truncate event_outbox, pgboss.queue cascade");
+  await pool.query("truncate event_outbox.event, pgboss.queue cascade");
   afterTest = new Deferred();
 });
 
@@ -82,7 +82,7 @@ describe("each event becomes one job in each queue that is subscribed to it", ()
         if nextval('commits') = 1 then raise 'this commit fails'; end if;
         return null;
       end; $$;
-      create constraint trigger fail_once after delete on event_outbox
+      create constraint trigger fail_once after delete on event_outbox.event
       deferrable initially deferred for each row execute function fail_once()`);
     afterTest.defer(() => pool.query("drop function fail_once cascade; drop sequence commits"));
     await createQuickQueue(boss, "one");
@@ -103,7 +103,7 @@ describe("each event becomes one job in each queue that is subscribed to it", ()
     await createQuickQueue(boss, "one");
     await boss.subscribe(added, "one");
     await pool.query(
-      `insert into event_outbox (event, payload)
+      `insert into event_outbox.event (name, payload)
       select $1, jsonb_build_object('text', repeat('x', length))
       from unnest(array[1, 11000000, 1]) length`,
       [added],
@@ -178,7 +178,7 @@ describe("a handler", () => {
     const payload = memberEvent("ü ☃ \u{1f600}");
     const handler = vi.fn();
     await publish(pool, added, payload);
-    await pool.query("update event_outbox set created_at = '2025-01-02T03:04:05.678Z'");
+    await pool.query("update event_outbox.event set created_at = '2025-01-02T03:04:05.678Z'");
     await start({ one: { [added]: handler } });
     await done();
     const id = expect.stringMatching(/^[\da-f-]{36}$/);
@@ -252,11 +252,11 @@ test("an operator sees what is waiting and what failed, and has it run again", a
   await until(async () => expect(await boss.findJobs("seat-sync.failed")).toHaveLength(2));
   await stop();
   await addMemberEvents(pool, 3);
-  await pool.query("update event_outbox set created_at = created_at - interval '1 hour'");
+  await pool.query("update event_outbox.event set created_at = created_at - interval '1 hour'");
   await boss.supervise();
 
   const { rows } = await pool.query(
-    "select count(*)::int, now() - min(created_at) as oldest from event_outbox",
+    "select count(*)::int, now() - min(created_at) as oldest from event_outbox.event",
   );
   const queues = await boss.getQueues();
   const failed = await boss.findJobs("seat-sync.failed");
