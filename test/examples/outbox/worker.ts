@@ -156,7 +156,7 @@ export async function startWorker({
         // pg-boss would go on waiting for a handler that hangs, and run no other in its place.
         once(signal, "abort"),
       ]);
-      if (signal.aborted) throw new Error("the handler was given up", { cause: signal.reason });
+      if (signal.aborted) throw new Error("the handler took too long", { cause: signal.reason });
     } catch (error) {
       log("Event handler failed:", data?.event, error);
       throw error;
