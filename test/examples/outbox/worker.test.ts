@@ -166,7 +166,9 @@ describe("a queue", () => {
     await publish(pool, deleted, { userId: "u", action: "deleted" });
     const error = new Error(`queue one has no handler for ${deleted} here`);
     await until(() =>
-      expect(logged.slice(0, 3)).toEqual(Array(3).fill([handlerFailed, deleted, error])),
+      expect(logged.slice(0, 3)).toEqual(
+        Array.from({ length: 3 }, () => [handlerFailed, deleted, error]),
+      ),
     );
     await stop();
     await start({ one: handlers });
@@ -249,9 +251,9 @@ describe("a handler", () => {
       const { work } = PgBoss.prototype;
       const spy = vi.spyOn(PgBoss.prototype, "work");
       afterTest.defer(() => spy.mockRestore());
-      spy.mockImplementation(function (this: PgBoss, ...[queue, options, handler]: never[]) {
+      spy.mockImplementation(function (this: PgBoss, queue, options, handler) {
         const rarely = spy.mock.calls.length > polling && { pollingIntervalSeconds: 3_600 };
-        return work.call(this, queue, Object.assign(options, rarely) as never, handler);
+        return Reflect.apply(work, this, [queue, { ...options, ...rarely }, handler]);
       });
       const received: string[] = [];
       const handler = ({ userId }: { userId: string }) => {
