@@ -44,7 +44,10 @@ beforeEach(async () => {
   afterTest = new Deferred();
 });
 
-afterEach(() => afterTest.run());
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await afterTest.run();
+});
 
 /** Starts a worker, which is stopped after the test. */
 async function start(queues: Queues, options: Partial<WorkerOptions> = {}) {
@@ -103,10 +106,7 @@ describe("each event becomes one job in each queue that is subscribed to it", ()
       create constraint trigger fail_once after delete on event_outbox.event
       deferrable initially deferred for each row execute function fail_once()`);
     afterTest.defer(() => pool.query("drop function fail_once cascade; drop sequence commits"));
-    const insert = vi
-      .spyOn(PgBoss.prototype, "insert")
-      .mockRejectedValueOnce(new Error("no queue"));
-    afterTest.defer(() => insert.mockRestore());
+    vi.spyOn(PgBoss.prototype, "insert").mockRejectedValueOnce(new Error("no queue"));
     await createQuickQueue(boss, "one");
     await addMemberEvents(pool, 3);
     const handlerError = new Error("the handler fails once");
@@ -250,7 +250,6 @@ describe("a handler", () => {
     async (_, polling, add) => {
       const { work } = PgBoss.prototype;
       const spy = vi.spyOn(PgBoss.prototype, "work");
-      afterTest.defer(() => spy.mockRestore());
       spy.mockImplementation(function (this: PgBoss, queue, options, handler) {
         const rarely = spy.mock.calls.length > polling && { pollingIntervalSeconds: 3_600 };
         return Reflect.apply(work, this, [queue, { ...options, ...rarely }, handler]);
@@ -387,7 +386,7 @@ test("an error of pg-boss itself is logged, and ends nothing", async () => {
   expect(logged).toEqual([["pg-boss failed:", error]]);
 });
 
-describe("startWorker fails, and leaves no connection, if", () => {
+describe("startWorker fails, and leaves no pg-boss running, if", () => {
   const { isTimekeeping } = PgBoss.prototype;
   test.each<[string, string, Partial<WorkerOptions>, () => unknown]>([
     [
@@ -401,19 +400,13 @@ describe("startWorker fails, and leaves no connection, if", () => {
       "pg-boss is too old",
       "pg-boss 12.35",
       {},
-      () => {
-        Reflect.deleteProperty(PgBoss.prototype, "isTimekeeping");
-        afterTest.defer(() => Object.assign(PgBoss.prototype, { isTimekeeping }));
-      },
+      () => Reflect.deleteProperty(PgBoss.prototype, "isTimekeeping"),
     ],
   ])("%s", async (_, message, options, prepare) => {
+    const [open, stop] = [vi.spyOn(PgBoss.prototype, "start"), vi.spyOn(PgBoss.prototype, "stop")];
+    afterTest.defer(() => Object.assign(PgBoss.prototype, { isTimekeeping }));
     await prepare();
     await expect(start({ one: {} }, options)).rejects.toThrow(message);
-    await until(async () => {
-      const query =
-        "select from pg_stat_activity where datname = current_database() and application_name like 'pgboss%'";
-      // The operator's.
-      expect((await pool.query(query)).rowCount).toBe(1);
-    });
+    expect(stop).toHaveBeenCalledTimes(open.mock.calls.length);
   });
 });
