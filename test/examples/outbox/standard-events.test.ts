@@ -294,15 +294,15 @@ describe("standard-events.sql", () => {
     const asApplication = openPool(application, defer);
     await asApplication.query(`${users} delete from "user"`);
     expect(await takeEvents(admin)).toHaveLength(12);
-    const rights = await asApplication.query(`
-      select nspname as on from pg_namespace where nspname = 'event_outbox'
-        and has_schema_privilege(oid, 'usage, create')
-      union all select relname from pg_class where relnamespace = 'event_outbox'::regnamespace
-        and case relkind when 'r' then has_table_privilege(oid, 'select, insert, update, delete')
-        when 'S' then has_sequence_privilege(oid, 'usage, select, update') end
-      union all select proname from pg_proc where pronamespace = 'event_outbox'::regnamespace
-        and has_function_privilege(oid, 'execute')`);
-    expect(rights.rows).toEqual([]);
+    const rights = await admin.query(`
+      select acl::text from (
+        select nspacl from pg_namespace where nspname = 'event_outbox'
+        union all select relacl from pg_class
+        where relnamespace = 'event_outbox'::regnamespace and relkind in ('r', 'S')
+        union all select proacl from pg_proc where pronamespace = 'event_outbox'::regnamespace
+      ) as objects (acl)`);
+    expect(rights.rows).toHaveLength(5);
+    for (const { acl } of rights.rows) expect(acl).toMatch(/^{owner_\w+=\w+\/owner_\w+}$/);
 
     await grant("application");
     await grant("worker");
