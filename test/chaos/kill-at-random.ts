@@ -9,7 +9,7 @@ import { dim, green, heading, red, table } from "../fixtures/print";
 import { createTemporaryFolder } from "../fixtures/temporary-folder";
 import { sorted, type StandardEvent, type StandardEventName } from "../membership-changes/expected";
 import { startDecoding } from "./committed-events";
-import { changeByRoutes, changeBySql, populate } from "./random-changes";
+import { changeBySql, populate } from "./random-changes";
 import { createRandom, type Load } from "./seeded-random";
 
 /** The events of each queue. A worker has one of the queues, and does not name the other. */
@@ -19,8 +19,8 @@ const queues: Record<string, readonly StandardEventName[]> = {
 };
 
 /**
- * Changes memberships by routes and by SQL while auth servers, workers, connections and PostgreSQL are
- * killed, and compares the jobs with what PostgreSQL's log says was committed.
+ * Changes members and users while workers, connections and PostgreSQL are killed, and compares the jobs
+ * with what PostgreSQL's log says was committed.
  */
 export async function killAtRandom({ seconds, seed }: Load, defer: Defer): Promise<boolean> {
   const postgres = await startEmbeddedPostgres(defer);
@@ -31,26 +31,14 @@ export async function killAtRandom({ seconds, seed }: Load, defer: Defer): Promi
   const logFile = join(await createTemporaryFolder(defer), "log");
   const log = openSync(logFile, "a");
   const stopping = new AbortController();
-  const startWorker = (queue: string) =>
-    startRestarted("worker-process.ts", { QUEUE: queue, EVENTS: JSON.stringify(queues[queue]) });
   const workers = await Promise.all(["seats", "seats", "audit"].map(startWorker));
-  const authServer = "../demo/queue-auth-server.ts";
-  const servers = [await startRestarted(authServer), await startRestarted(authServer)];
   const takeEvents = await startDecoding(pool);
 
   heading(`${seconds} seconds of changes and kills, seed ${seed}`);
   const signal = AbortSignal.timeout(seconds * 1_000);
   const random = createRandom(seed);
-  const repeat = async (change: () => Promise<void>) => {
-    while (!signal.aborted) {
-      await change().catch(() => {});
-      await sleep(random.between(50, 250));
-    }
-  };
-  const bySql = () => changeBySql(pool, random);
-  const byRoutes = () => changeByRoutes(random.pick(servers).url, random);
   const kills = new Map<string, number>();
-  await Promise.all([kill(), ...[bySql, bySql, byRoutes, byRoutes].map(repeat)]);
+  await Promise.all([kill(), ...Array.from({ length: 4 }, change)]);
   await untilAllDone(pool).catch((error: Error) => console.log(red(error.message)));
   stopping.abort();
 
@@ -82,7 +70,6 @@ export async function killAtRandom({ seconds, seed }: Load, defer: Defer): Promi
   async function kill(): Promise<void> {
     const ways: [weight: number, [name: string, kill: () => Promise<unknown>]][] = [
       [4, ["a worker", () => random.pick(workers).kill()]],
-      [3, ["an auth server", () => random.pick(servers).kill()]],
       [4, ["a connection", async () => process.kill(await findConnection())]],
       // On a busy machine, it may take longer than this waits.
       [1, ["PostgreSQL", () => postgres.stop().catch(() => sleep(1_000))]],
@@ -117,21 +104,22 @@ export async function killAtRandom({ seconds, seed }: Load, defer: Defer): Promi
     }
   }
 
-  /** Starts a process, and until `stopping` again whenever it ends, at the URL where it was. */
-  async function startRestarted(file: string, environment = {}) {
-    const start = (PORT: string) => {
-      const env = { DATABASE_URL: databaseUrl, STRIPE_PORT: "1", PORT, ...environment };
-      return startChild<{ kind: string; url?: string }>(new URL(file, import.meta.url), {
-        env,
-        defer,
-        log,
-      });
-    };
-    let child: Awaited<ReturnType<typeof start>> | undefined = await start("0");
-    const { url = "" } = child.ready;
+  async function change(): Promise<void> {
+    while (!signal.aborted) {
+      await changeBySql(pool, random).catch(() => {});
+      await sleep(random.between(50, 250));
+    }
+  }
+
+  /** Starts a worker, and until `stopping` again whenever it ends. */
+  async function startWorker(queue: string) {
+    const module = new URL("worker-process.ts", import.meta.url);
+    const events = JSON.stringify(queues[queue]);
+    const env = { DATABASE_URL: databaseUrl, QUEUE: queue, EVENTS: events };
+    const start = () => startChild(module, { env, defer, log });
+    let child: Awaited<ReturnType<typeof start>> | undefined = await start();
     void keepRunning();
     return {
-      url,
       async kill(): Promise<void> {
         if (!child) throw new Error("it is not running at the moment");
         await child.kill();
@@ -145,7 +133,7 @@ export async function killAtRandom({ seconds, seed }: Load, defer: Defer): Promi
         await sleep(2_000 * Math.random(), undefined, { ref: false });
         if (stopping.signal.aborted) return;
         // It does not start while PostgreSQL is away.
-        child = await start(url && new URL(url).port).catch(() => undefined);
+        child = await start().catch(() => undefined);
       }
     }
   }
