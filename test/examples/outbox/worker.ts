@@ -49,7 +49,9 @@ const queueSettings = {
 /** How often pg-boss looks for jobs whose heartbeat has stopped. */
 const supervision = { superviseIntervalSeconds: 5, monitorIntervalSeconds: 5 };
 const pollingSeconds = 0.5;
-const addTry = "update pgboss.job set retry_limit = retry_limit + 1 where name = $1 and id = $2";
+/** Gives a try back, and has the job wait at random, so that this worker is not always first again. */
+const addTry = `update pgboss.job set retry_limit = retry_limit + 1, retry_backoff = true
+  where name = $1 and id = $2`;
 
 /** At most 200 events at a time and about 10 MB of payloads, and at least one event. */
 const takeEvents = `
@@ -74,7 +76,6 @@ const takeEvents = `
  * receives the events that are moved after its worker first started, also while that worker is away,
  * until you call `boss.unsubscribe(event, queue)` or `boss.deleteQueue(queue)`. A job whose event has no
  * handler here is retried, without using up a try: another version of the worker may have one.
- *
  * A queue that exists keeps its settings; `boss.updateQueue` changes them. A job that failed for the
  * last time is kept in the queue `NAME.failed`; `boss.redrive` runs it again.
  *
@@ -116,7 +117,6 @@ export async function startWorker({
     },
   };
 
-  /** Leaves a queue that exists as it is. */
   async function createQueue(name: string): Promise<void> {
     const deadLetter = `${name}.failed`;
     await boss.createQueue(deadLetter, queueSettings);
