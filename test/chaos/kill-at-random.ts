@@ -2,15 +2,14 @@ import { openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { startChild } from "../fixtures/child";
-import { startDecoding } from "../fixtures/decoded-changes";
 import type { Defer } from "../fixtures/deferred";
 import { createOutboxDatabase, untilAllDone } from "../fixtures/outbox";
 import { startEmbeddedPostgres } from "../fixtures/postgres";
 import { dim, green, heading, red, table } from "../fixtures/print";
 import { createTemporaryFolder } from "../fixtures/temporary-folder";
-import type { StandardEvent, StandardEventName } from "../membership-changes/expected";
-import { compare, eventsOf } from "./compare";
-import { changeByRoutes, changeBySql, populate } from "./random-changes";
+import { sorted, type StandardEvent, type StandardEventName } from "../membership-changes/expected";
+import { startDecoding } from "./committed-events";
+import { changeBySql, populate } from "./random-changes";
 import { createRandom, type Load } from "./seeded-random";
 
 /** The events of each queue. A worker has one of the queues, and does not name the other. */
@@ -20,55 +19,47 @@ const queues: Record<string, readonly StandardEventName[]> = {
 };
 
 /**
- * Changes memberships by routes and by SQL while auth servers, workers, connections and PostgreSQL are
- * killed, and compares the jobs with what PostgreSQL's log says was committed.
+ * Changes members and users while workers, connections and PostgreSQL are killed, and compares the jobs
+ * with what PostgreSQL's log says was committed.
  */
 export async function killAtRandom({ seconds, seed }: Load, defer: Defer): Promise<boolean> {
   const postgres = await startEmbeddedPostgres(defer);
   const { databaseUrl, pool } = await createOutboxDatabase(defer, { serverUrl: postgres.url });
-  await pool.query("create table handled (queue text, event text, payload jsonb, job text)");
+  await pool.query("create table handled (queue text, event text, payload jsonb, id text)");
   await populate(pool);
 
   const logFile = join(await createTemporaryFolder(defer), "log");
   const log = openSync(logFile, "a");
   const stopping = new AbortController();
-  const startWorker = (queue: string) =>
-    startRestarted("worker-process.ts", { QUEUE: queue, EVENTS: JSON.stringify(queues[queue]) });
   const workers = await Promise.all(["seats", "seats", "audit"].map(startWorker));
-  const authServer = "../demo/queue-auth-server.ts";
-  const servers = [await startRestarted(authServer), await startRestarted(authServer)];
-  const decoding = await startDecoding(pool);
+  const takeEvents = await startDecoding(pool);
 
   heading(`${seconds} seconds of changes and kills, seed ${seed}`);
   const signal = AbortSignal.timeout(seconds * 1_000);
   const random = createRandom(seed);
-  const repeat = async (change: () => Promise<void>) => {
-    while (!signal.aborted) {
-      await change().catch(() => {});
-      await sleep(random.between(50, 250));
-    }
-  };
-  const bySql = () => changeBySql(pool, random);
-  const byRoutes = () => changeByRoutes(random.pick(servers).url, random);
   const kills = new Map<string, number>();
-  await Promise.all([kill(), ...[bySql, bySql, byRoutes, byRoutes].map(repeat)]);
+  await Promise.all([kill(), ...Array.from({ length: 4 }, change)]);
   await untilAllDone(pool).catch((error: Error) => console.log(red(error.message)));
   stopping.abort();
 
-  const expected = eventsOf(await decoding.takeTransactions());
-  const { rows: jobs } = await pool.query<{ queue: string; emitted: StandardEvent }>(
-    "select distinct queue, jsonb_build_array(event, payload) as emitted, job from handled",
+  const expected = await takeEvents();
+  // A handler that was called again for an event has the same id.
+  const { rows: jobs } = await pool.query<{ queue: string; emitted: StandardEvent; calls: string }>(
+    `select queue, jsonb_build_array(event, payload) as emitted, count(*) as calls
+    from handled group by queue, event, payload, id`,
   );
   console.log(
     dim(`  killed: ${[...kills].map(([name, times]) => `${times} × ${name}`).join(", ")}`),
   );
   let right = expected.length > 0;
   for (const [queue, events] of Object.entries(queues)) {
+    const own = jobs.filter((job) => job.queue === queue);
     const comparison = compare(
       expected.filter(([event]) => events.some((name) => name === event)),
-      jobs.filter((job) => job.queue === queue).map(({ emitted }) => emitted),
+      own.map(({ emitted }) => emitted),
     );
-    table({ [queue.padEnd(11)]: "", ...comparison });
+    const repeated = own.reduce((sum, { calls }) => sum + Number(calls) - 1, 0);
+    table({ [queue.padEnd(11)]: "", ...comparison, repeated });
     right &&= comparison.lost + comparison.doubled + comparison.false === 0;
   }
   if (!right) console.log(dim(readFileSync(logFile, "utf8").slice(-10_000)));
@@ -79,7 +70,6 @@ export async function killAtRandom({ seconds, seed }: Load, defer: Defer): Promi
   async function kill(): Promise<void> {
     const ways: [weight: number, [name: string, kill: () => Promise<unknown>]][] = [
       [4, ["a worker", () => random.pick(workers).kill()]],
-      [3, ["an auth server", () => random.pick(servers).kill()]],
       [4, ["a connection", async () => process.kill(await findConnection())]],
       // On a busy machine, it may take longer than this waits.
       [1, ["PostgreSQL", () => postgres.stop().catch(() => sleep(1_000))]],
@@ -114,21 +104,22 @@ export async function killAtRandom({ seconds, seed }: Load, defer: Defer): Promi
     }
   }
 
-  /** Starts a process, and until `stopping` again whenever it ends, at the URL where it was. */
-  async function startRestarted(file: string, environment = {}) {
-    const start = (PORT: string) => {
-      const env = { DATABASE_URL: databaseUrl, STRIPE_PORT: "1", PORT, ...environment };
-      return startChild<{ kind: string; url?: string }>(new URL(file, import.meta.url), {
-        env,
-        defer,
-        log,
-      });
-    };
-    let child: Awaited<ReturnType<typeof start>> | undefined = await start("0");
-    const { url = "" } = child.ready;
+  async function change(): Promise<void> {
+    while (!signal.aborted) {
+      await changeBySql(pool, random).catch(() => {});
+      await sleep(random.between(50, 250));
+    }
+  }
+
+  /** Starts a worker, and until `stopping` again whenever it ends. */
+  async function startWorker(queue: string) {
+    const module = new URL("worker-process.ts", import.meta.url);
+    const events = JSON.stringify(queues[queue]);
+    const env = { DATABASE_URL: databaseUrl, QUEUE: queue, EVENTS: events };
+    const start = () => startChild(module, { env, defer, log });
+    let child: Awaited<ReturnType<typeof start>> | undefined = await start();
     void keepRunning();
     return {
-      url,
       async kill(): Promise<void> {
         if (!child) throw new Error("it is not running at the moment");
         await child.kill();
@@ -142,8 +133,26 @@ export async function killAtRandom({ seconds, seed }: Load, defer: Defer): Promi
         await sleep(2_000 * Math.random(), undefined, { ref: false });
         if (stopping.signal.aborted) return;
         // It does not start while PostgreSQL is away.
-        child = await start(url && new URL(url).port).catch(() => undefined);
+        child = await start().catch(() => undefined);
       }
     }
   }
+}
+
+/**
+ * Compares events whatever their order: how many were expected more often than emitted, emitted more
+ * often than expected, and emitted without being expected at all.
+ */
+function compare(expected: readonly StandardEvent[], emitted: readonly StandardEvent[]) {
+  const comparison = { lost: 0, doubled: 0, false: 0 };
+  const missing = new Map<string, number>();
+  for (const event of sorted(expected)) missing.set(event, (missing.get(event) ?? 0) + 1);
+  for (const event of sorted(emitted)) {
+    const times = missing.get(event);
+    if (times === undefined) comparison.false++;
+    else if (times === 0) comparison.doubled++;
+    else missing.set(event, times - 1);
+  }
+  for (const times of missing.values()) comparison.lost += times;
+  return { expected: expected.length, emitted: emitted.length, ...comparison };
 }

@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
 import pg from "pg";
-import { createOrganization, join, password, signUp } from "../fixtures/users";
 import type { Random } from "./seeded-random";
 
 /** Ids of rows of the table, whichever they are. */
@@ -55,23 +54,4 @@ export async function changeBySql(pool: pg.Pool, random: Random): Promise<void> 
   });
   const end = random.oneIn(6) ? "rollback" : "commit";
   await pool.query(`begin isolation level ${level}; ${steps.join(" ")} ${end}`);
-}
-
-/** Has users join, change and leave through routes. Fails if anything on the way is killed. */
-export async function changeByRoutes(url: string, random: Random): Promise<void> {
-  const owner = await signUp(url, "Ada");
-  const organizationId = await createOrganization(owner, "lovelace");
-  for (let guests = random.between(1, 3); guests > 0; guests--) {
-    const { memberId, client } = await join(owner, organizationId, "Bob");
-    const role = random.pick(["admin", "owner"]);
-    const removal = { organizationId, memberIdOrEmail: memberId };
-    const ways = [
-      () => client.post("/organization/leave", { organizationId }),
-      () => client.post("/delete-user", { password }),
-      () => owner.client.post("/organization/update-member-role", { ...removal, memberId, role }),
-      () => owner.client.post("/organization/remove-member", removal),
-    ];
-    await random.pick(ways)();
-  }
-  if (random.oneIn(3)) await owner.client.post("/organization/delete", { organizationId });
 }

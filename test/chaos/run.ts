@@ -1,18 +1,18 @@
 import { parseArgs } from "node:util";
 import { runDemo } from "../fixtures/run-demo";
 import { killAtRandom } from "./kill-at-random";
-import { requestAtRandom } from "./random-requests";
+import { measureRates } from "./rates";
 
 const { values } = parseArgs({
   options: {
-    // For how long each of the two changes memberships.
     seconds: { type: "string", default: "60" },
     // Makes the choices the same, but not the moments.
     seed: { type: "string", default: String(Date.now()) },
+    // Measures, and kills nothing.
+    rates: { type: "boolean" },
   },
 });
 const load = { seconds: Number(values.seconds), seed: values.seed };
 if (!(load.seconds > 0)) throw new Error("--seconds must be a number above 0");
 
-await runDemo((defer) => requestAtRandom(load, defer));
-await runDemo((defer) => killAtRandom(load, defer));
+await runDemo((defer) => (values.rates ? measureRates(defer) : killAtRandom(load, defer)));

@@ -29,5 +29,5 @@ export async function publish<Name extends PublishableEvent>(
   payload: EventPayload<Name>,
 ): Promise<void> {
   const values = [event, JSON.stringify(payload)];
-  await db.query("insert into event_outbox (event, payload) values ($1, $2)", values);
+  await db.query("insert into event_outbox.event (name, payload) values ($1, $2)", values);
 }

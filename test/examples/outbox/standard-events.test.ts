@@ -1,10 +1,19 @@
 import { randomUUID } from "node:crypto";
+import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import type pg from "pg";
 import { beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { deferToEnd } from "../../fixtures/defer-to-end";
-import { createOutbox, createOutboxDatabase, openPool, takeEvents } from "../../fixtures/outbox";
+import {
+  createOutbox,
+  createOutboxDatabase,
+  openPool,
+  takeEvents,
+  untilAllDone,
+} from "../../fixtures/outbox";
 import { createDatabase, startPostgres } from "../../fixtures/postgres";
+import { publish } from "./publish";
+import { startWorker } from "./worker";
 
 const defer = deferToEnd();
 
@@ -33,67 +42,49 @@ beforeEach(async () => {
   await takeEvents(pool);
 });
 
-const membership = (
-  action: "added" | "removed" | "updated",
-  organizationId: string,
-  userId: string,
-  role: string,
-) => [`organization.member.${action}`, { organizationId, userId, role, action }];
+/** An event of a member as text: the action, the organization, the user and the role. */
+function event(text: string): [string, unknown] {
+  const [action, organizationId, userId, role] = text.split(" ");
+  return [`organization.member.${action}`, { organizationId, userId, role, action }];
+}
 const deletion = (userId: string) => ["user.deleted", { userId, action: "deleted" }];
-const removedBob = [
-  membership("removed", "lovelace", "bob", "member"),
-  membership("removed", "hopper", "bob", "owner"),
-];
+const removedBob = ["removed lovelace bob member", "removed hopper bob owner"];
 
 // What is sent together, the server runs in one transaction.
-test.each<[string, string, unknown[]]>([
-  [
-    "a new membership",
-    newMember("lovelace", "carol", "member"),
-    [membership("added", "lovelace", "carol", "member")],
-  ],
+test.each<[string, string, string[], string[]?]>([
+  ["a new membership", newMember("lovelace", "carol", "member"), ["added lovelace carol member"]],
   [
     "an update of many roles, some to what they are",
     `update member set role = 'member'`,
-    [
-      membership("updated", "lovelace", "ada", "member"),
-      membership("updated", "hopper", "bob", "member"),
-    ],
+    ["updated lovelace ada member", "updated hopper bob member"],
   ],
   [
     "a membership that moves to another organization",
     `update member set "organizationId" = 'hopper', role = 'admin' where id = 'lovelace-bob'`,
-    [
-      membership("removed", "lovelace", "bob", "member"),
-      membership("added", "hopper", "bob", "admin"),
-    ],
+    ["removed lovelace bob member", "added hopper bob admin"],
   ],
   [
     "a membership that moves to another user",
     `update member set "userId" = 'carol' where id = 'lovelace-bob'`,
-    [
-      membership("removed", "lovelace", "bob", "member"),
-      membership("added", "lovelace", "carol", "member"),
-    ],
+    ["removed lovelace bob member", "added lovelace carol member"],
   ],
   ["a delete", `delete from member where "userId" = 'bob'`, removedBob],
   [
     "the deletion of an organization",
     `delete from organization where id = 'hopper'`,
-    [
-      membership("removed", "hopper", "ada", "member"),
-      membership("removed", "hopper", "bob", "owner"),
-    ],
+    ["removed hopper ada member", "removed hopper bob owner"],
   ],
   [
     "the deletion of users, with and without memberships",
     `delete from "user" where id in ('bob', 'dave')`,
-    [...removedBob, deletion("bob"), deletion("dave")],
+    removedBob,
+    ["bob", "dave"],
   ],
   [
     "the deletion of a user, after memberships that are deleted later",
     `delete from "user" where id = 'dave'; delete from member where "userId" = 'bob'`,
-    [...removedBob, deletion("dave")],
+    removedBob,
+    ["dave"],
   ],
   [
     "not the deletion of a user who is put back",
@@ -101,41 +92,91 @@ test.each<[string, string, unknown[]]>([
     [],
   ],
   ["nothing that is rolled back", `begin; delete from "user"; rollback`, []],
-])("adds to the outbox %s", async (_, sql, events) => {
+])("adds to the outbox %s", async (_, sql, ofMembers, deleted = []) => {
   await pool.query(sql);
-  expect(await takeEvents(pool)).toEqual(events);
+  expect(await takeEvents(pool)).toEqual([...ofMembers.map(event), ...deleted.map(deletion)]);
 });
 
-test("writes ids as strings where they are numbers", async () => {
+/** A database with these statements, but without an outbox. */
+async function databaseWith(sql: string): Promise<pg.Pool> {
   const pool = openPool(await createDatabase(await startPostgres(defer), defer), defer);
-  await pool.query(`
-    create table "user" (id serial primary key);
-    create table member (id serial primary key, "organizationId" integer, role text,
-      "userId" integer references "user" on delete cascade)`);
+  await pool.query(sql);
+  return pool;
+}
+
+const tables = (organizationId: string, userId: string) => `
+  create table "user" (id serial primary key);
+  create table member (id serial primary key, "${organizationId}" integer, role text,
+    "${userId}" integer references "user" on delete cascade);`;
+const joinAsUser1 = (role: string) =>
+  `insert into "user" default values; insert into member values (1, 7, ${role}, 1)`;
+
+test.each([
+  ["Kysely and Prisma", "organizationId", "userId"],
+  ["Drizzle", "organization_id", "user_id"],
+])("reads the columns that Better Auth names for %s, also numbers", async (_, ...names) => {
+  const pool = await databaseWith(tables(...names));
   await createOutbox(pool);
-  await pool.query(`
-    insert into "user" default values;
-    insert into member ("organizationId", "userId", role) values (7, 1, 'member');
-    delete from "user"`);
+  await pool.query(`${joinAsUser1("null")}; update member set role = ''; delete from "user"`);
   expect(await takeEvents(pool)).toEqual([
-    membership("added", "7", "1", "member"),
-    membership("removed", "7", "1", "member"),
+    event("added 7 1 "),
+    event("removed 7 1 "),
     deletion("1"),
   ]);
 });
 
-/** The relations, functions and triggers that there are. */
+test("warns of a column that was renamed later, and fails no change", async () => {
+  const pool = await databaseWith(tables("organizationId", "userId"));
+  await createOutbox(pool);
+  const client = await pool.connect();
+  const warned = once(client, "notice");
+  await client.query(`alter table member rename "userId" to person; ${joinAsUser1("'member'")}`);
+  client.release();
+  const [{ severity, message }] = await warned;
+  expect([severity, message]).toEqual([
+    "WARNING",
+    "public.member has other columns now: run standard-events.sql again",
+  ]);
+});
+
+/** The relations, functions, triggers and schemas that there are. */
 async function objects(pool: pg.Pool): Promise<string[]> {
   const { rows } = await pool.query(`
-    select 'relation ' || relname as name from pg_class where relnamespace = 'public'::regnamespace
-    union all select 'function ' || proname from pg_proc
-    where pronamespace = 'public'::regnamespace
+    select 'relation ' || oid::regclass as name from pg_class where relkind in ('r', 'S')
+    union all select 'function ' || oid::regproc from pg_proc
     union all select 'trigger ' || tgname from pg_trigger where not tgisinternal
+    union all select 'schema ' || nspname from pg_namespace where nspname !~ '^pg_t'
     order by 1`);
   return rows.map(({ name }) => name);
 }
 
+/** The parts of the file's head that match. */
+async function headLines(pattern: RegExp): Promise<string[]> {
+  const text = await readFile(new URL("standard-events.sql", import.meta.url), "utf8");
+  return [...text.matchAll(pattern)].map(([, line]) => line!);
+}
+
 describe("standard-events.sql", () => {
+  test.each([
+    ["public.member", "role", tables("organizationId", "userId").replace("member", "members")],
+    ["public.member", "userId or user_id", tables("organizationId", "person")],
+    ['public."user"', "id", `create table member ()`],
+  ])("installs nothing without a table %s with a column %s", async (table, column, sql) => {
+    const pool = await databaseWith(sql);
+    const before = await objects(pool);
+    const error = `there is no table ${table} with a column ${column}`;
+    await expect(createOutbox(pool)).rejects.toThrow(error);
+    expect(await objects(pool)).toEqual(before);
+  });
+
+  test("changes nothing in a schema of that name that is somebody else's", async () => {
+    const theirs = "create schema event_outbox create table event (position bigint, id text);";
+    const pool = await databaseWith(theirs + tables("organizationId", "userId"));
+    const before = await objects(pool);
+    await expect(createOutbox(pool)).rejects.toThrow('column "name" does not exist');
+    expect(await objects(pool)).toEqual(before);
+  });
+
   test("can be installed by several at the same time", async () => {
     const { pool } = await createOutboxDatabase(defer, { outbox: false });
     await Promise.all(Array.from({ length: 5 }, () => createOutbox(pool)));
@@ -152,75 +193,104 @@ describe("standard-events.sql", () => {
     expect(await takeEvents(pool)).toHaveLength(12);
   });
 
-  test("removes the notifications of an earlier version when it is run again", async () => {
-    const after = await objects(pool);
-    await pool.query(`
-      create function event_outbox_notify() returns trigger language plpgsql as
-        $$ begin perform pg_notify('event_outbox', ''); return null; end; $$;
-      create trigger event_outbox_notify after insert on event_outbox
-        for each statement execute function event_outbox_notify()`);
-    await createOutbox(pool);
-    expect(await objects(pool)).toEqual(after);
-  });
-
-  test("is removed as its head says, during a transaction, which does not fail", async () => {
+  test("is installed without a notice, and removed as its head says, during a transaction that does not fail", async () => {
     const { pool } = await createOutboxDatabase(defer, { outbox: false });
-    const before = await objects(pool);
-    await createOutbox(pool);
     await pool.query(users);
-    const file = new URL("standard-events.sql", import.meta.url);
-    const [, block] = /^-- +(do \$remove\$[^]*?\$remove\$;)$/m.exec(await readFile(file, "utf8"))!;
-    const [changing, removing] = [await pool.connect(), await pool.connect()];
-    const notices: (string | undefined)[] = [];
-    removing.on("notice", ({ message }) => notices.push(message));
+    const before = await objects(pool);
+    const [changing, installing] = [await pool.connect(), await pool.connect()];
+    const notices: unknown[] = [];
+    installing.on("notice", (notice) => notices.push(notice));
 
     await changing.query("begin; update member set role = 'guest'");
-    const removed = removing.query(block!.replaceAll(/^--/gm, ""));
+    const installed = createOutbox(installing);
     await vi.waitFor(async () => {
       const waiting = "select from pg_locks where relation = 'member'::regclass and not granted";
       expect((await pool.query(waiting)).rowCount).toBe(1);
     });
-    // The removal has locked this table, and waits for the other.
+    // The installation has locked this table, and waits for the other.
+    await changing.query(`delete from "user" where id = 'dave'; commit`);
+    await installed;
+    expect(notices).toEqual([]);
+
+    const [removal] = await headLines(/^-- +(set lock_timeout.*; drop .*)$/gm);
+    await changing.query("begin; update member set role = 'admin'");
+    await expect(installing.query(removal!)).rejects.toThrow("lock timeout");
     await changing.query(`delete from "user"; commit`);
-    await removed;
-    for (const client of [changing, removing]) client.release();
+    await installing.query(removal!);
+    for (const client of [changing, installing]) client.release();
     expect(await objects(pool)).toEqual(before);
-    expect(notices.at(-1)).toBe("event_outbox was removed, and 16 events with it");
   });
 
-  test("needs no superuser, and the application's role no right to the outbox", async () => {
+  test("adds what its owner wrote, whatever functions the one who makes the change has", async () => {
+    const client = await pool.connect();
+    await client.query(`
+      create schema own;
+      create function own.to_jsonb(anyelement) returns jsonb language sql as $$ select '{}'::jsonb $$;
+      create function own.jsonb_build_object(text, text, text, text) returns jsonb language sql as
+        $$ select '{}'::jsonb $$;
+      set search_path = own, pg_catalog, public;
+      delete from "user" where id = 'bob'`);
+    client.release(true);
+    expect(await takeEvents(pool)).toEqual([...removedBob.map(event), deletion("bob")]);
+  });
+
+  test("gives three roles the rights that its head says, whatever the default privileges are", async () => {
     const { databaseUrl, pool: admin } = await createOutboxDatabase(defer, { outbox: false });
+    const database = new URL(databaseUrl).pathname.slice(1);
     const suffix = randomUUID().replaceAll("-", "");
-    const [owner, application] = [`owner_${suffix}`, `application_${suffix}`];
-    await admin.query(`
-      create role ${owner} login password 'hidden' nosuperuser;
-      create role ${application} login password 'hidden' nosuperuser;
-      grant create, usage on schema public to ${owner};
-      grant select, insert, update, delete on member, "user", organization to ${application};
-      alter table member owner to ${owner};
-      alter table "user" owner to ${owner}`);
+    const roles = ["owner", "application", "worker"].map((role) => `${role}_${suffix}`);
     // Roles that have rights in a database cannot be dropped, nor outlive it.
-    defer(() =>
-      admin.query(`reassign owned by ${owner} to current_user;
-      drop owned by ${owner}, ${application}; drop role ${owner}, ${application}`),
-    );
-    const as = (role: string) => {
+    const drop = roles.map((role) => `drop owned by ${role} cascade; drop role ${role};`);
+    defer(() => admin.query(drop.join(" ")));
+    for (const role of roles) await admin.query(`create role ${role} login password 'hidden'`);
+    const [owner, application, worker] = roles.map((role) => {
       const url = new URL(databaseUrl);
       [url.username, url.password] = [role, "hidden"];
-      return openPool(url.href, defer);
+      return url.href;
+    }) as [string, string, string];
+    const grant = async (role: string) => {
+      for (const line of await headLines(new RegExp(`^-- +(grant .* to ${role});$`, "gm"))) {
+        await admin.query(`${line}_${suffix}`.replace("database app", `database ${database}`));
+      }
     };
+    const grantsAreForOnce = (role: string) =>
+      admin.query(`revoke create on database ${database} from ${role}_${suffix}`);
+    await admin.query(`
+      grant select, insert, update, delete on member, "user", organization to application_${suffix};
+      alter table member owner to owner_${suffix}; alter table "user" owner to owner_${suffix}`);
+    for (const kind of ["schemas", "tables", "sequences", "functions"]) {
+      const all = `grant all on ${kind} to application_${suffix}`;
+      await admin.query(`alter default privileges for role owner_${suffix} ${all}`);
+    }
 
-    await createOutbox(as(owner));
-    const asApplication = as(application);
+    await grant("owner");
+    await createOutbox(openPool(owner, defer));
+    await grantsAreForOnce("owner");
+    await createOutbox(openPool(owner, defer));
+    const asApplication = openPool(application, defer);
     await asApplication.query(`${users} delete from "user"`);
     expect(await takeEvents(admin)).toHaveLength(12);
-    for (const forbidden of [
-      "select from event_outbox",
-      "insert into event_outbox (event, payload) values ('a', '{}')",
-      `create temporary table own (id text);
-      create trigger t after delete on own for each row execute function event_outbox_user()`,
-    ]) {
-      await expect(asApplication.query(forbidden)).rejects.toThrow("permission denied");
+    const rights = await admin.query(`
+      select acl::text from (
+        select nspacl from pg_namespace where nspname = 'event_outbox'
+        union all select relacl from pg_class
+        where relnamespace = 'event_outbox'::regnamespace and relkind in ('r', 'S')
+        union all select proacl from pg_proc where pronamespace = 'event_outbox'::regnamespace
+      ) as objects (acl)`);
+    expect(rights.rows).toHaveLength(5);
+    for (const { acl } of rights.rows) expect(acl).toMatch(/^{owner_\w+=\w+\/owner_\w+}$/);
+
+    await grant("application");
+    await grant("worker");
+    const received: string[] = [];
+    for (const userId of ["ada", "bob"]) {
+      await publish(asApplication, "user.deleted", { userId, action: "deleted" });
+      const handlers = { "user.deleted": () => received.push(userId) };
+      const { stop } = await startWorker({ databaseUrl: worker, queues: { one: handlers } });
+      await untilAllDone(admin);
+      await stop();
+      await grantsAreForOnce("worker");
     }
+    expect(received).toEqual(["ada", "bob"]);
   });
 });

@@ -79,6 +79,14 @@ describe("fails, and names the origin but not the rest of the URL, after", () =>
     expect(received).toHaveLength(1);
   });
 
+  test("a refused connection, which it gives as the cause", async () => {
+    const { url } = receiver;
+    await receiver.close();
+    const cause = { cause: { code: "ECONNREFUSED" } };
+    const { message } = failure("did not answer");
+    await expect(post({ url })).rejects.toMatchObject({ message, cause });
+  });
+
   test("15 seconds without an answer", async () => {
     const { timeout } = AbortSignal;
     const limit = vi.spyOn(AbortSignal, "timeout").mockImplementation(() => timeout(50));

@@ -1,3 +1,5 @@
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import type pg from "pg";
 import { PgBoss } from "pg-boss";
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
@@ -18,6 +20,14 @@ const added = "organization.member.added";
 const deleted = "user.deleted";
 const handlerFailed = "Event handler failed:";
 
+type Member = { userId: string };
+
+/** Jobs as a worker adds them. */
+const jobs = (count: number) =>
+  users(count).map((userId) => ({
+    data: { id: userId, event: added, payload: memberEvent(userId), createdAt: new Date() },
+  }));
+
 let databaseUrl: string;
 let pool: pg.Pool;
 /** Not the worker's: creates queues beforehand, and does what an operator does. */
@@ -32,11 +42,14 @@ beforeAll(async () => {
 });
 
 beforeEach(async () => {
-  await pool.query("truncate event_outbox, pgboss.queue cascade");
+  await pool.query("truncate event_outbox.event, pgboss.queue cascade");
   afterTest = new Deferred();
 });
 
-afterEach(() => afterTest.run());
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await afterTest.run();
+});
 
 /** Starts a worker, which is stopped after the test. */
 async function start(queues: Queues, options: Partial<WorkerOptions> = {}) {
@@ -57,34 +70,35 @@ function recording(queue: string, received: string[]): Queues {
 }
 
 describe("each event becomes one job in each queue that is subscribed to it", () => {
-  test("in the order of the transaction that made the changes", async () => {
-    const [one, other]: [string[], string[]] = [[], []];
+  test("with the id of the event, in the order in which the transaction made the changes", async () => {
+    const [one, other]: [unknown[], unknown[]] = [[], []];
     await addMemberEvents(pool, 30);
-    await start({ ...recording("one", one), ...recording("other", other) });
+    const { rows } = await pool.query(
+      "select id, payload ->> 'userId' as user from event_outbox.event order by position",
+    );
+    const record = (received: unknown[]) => ({
+      [added]: ({ userId: user }: Member, { id }: EventJob) => received.push({ id, user }),
+    });
+    await start({ one: record(one), other: record(other) });
     await done();
-    expect(one).toEqual(users(30));
-    expect(other).toEqual(users(30));
+    expect(rows.map(({ user }) => user)).toEqual(users(30));
+    expect(one).toEqual(rows);
+    expect(other).toEqual(rows);
   });
 
-  test("whichever worker moves it, when several start and run at the same time", async () => {
-    const [one, other]: [string[], string[]] = [[], []];
-    const queues = { ...recording("one", one), ...recording("other", other) };
-    await addMemberEvents(pool, 450);
-    await Promise.all(Array.from({ length: 3 }, () => start(queues, { concurrency: 200 })));
-    await done();
-    for (const received of [one, other]) expect(received.sort()).toEqual(users(450).sort());
-  });
-
-  test("also if the transaction that moves it fails at its commit, and the logger too", async () => {
+  test("also if moving it fails, before the commit or by it, and the logger fails too", async () => {
     await pool.query(`
       create sequence commits;
       create function fail_once() returns trigger language plpgsql as $$ begin
-        if nextval('commits') = 1 then raise 'this commit fails'; end if;
+        if nextval('commits') = 1 then
+          raise 'idle for %', current_setting('idle_in_transaction_session_timeout');
+        end if;
         return null;
       end; $$;
-      create constraint trigger fail_once after delete on event_outbox
+      create constraint trigger fail_once after delete on event_outbox.event
       deferrable initially deferred for each row execute function fail_once()`);
     afterTest.defer(() => pool.query("drop function fail_once cascade; drop sequence commits"));
+    vi.spyOn(PgBoss.prototype, "insert").mockRejectedValueOnce(new Error("no queue"));
     await createQuickQueue(boss, "one");
     await addMemberEvents(pool, 3);
     const handlerError = new Error("the handler fails once");
@@ -93,8 +107,10 @@ describe("each event becomes one job in each queue that is subscribed to it", ()
     await start({ one: { [added]: handler } }, { logger: { error } });
     await done();
     expect(handler).toHaveBeenCalledTimes(3 + 1);
-    expect(error.mock.calls).toEqual([
-      ["The outbox relay failed and will retry:", expect.any(Error)],
+    const relayFailed = "The outbox relay failed and will retry:";
+    expect(error.mock.calls).toMatchObject([
+      [relayFailed, { message: "no queue" }],
+      [relayFailed, { message: "idle for 1min" }],
       [handlerFailed, added, handlerError],
     ]);
   });
@@ -103,7 +119,7 @@ describe("each event becomes one job in each queue that is subscribed to it", ()
     await createQuickQueue(boss, "one");
     await boss.subscribe(added, "one");
     await pool.query(
-      `insert into event_outbox (event, payload)
+      `insert into event_outbox.event (name, payload)
       select $1, jsonb_build_object('text', repeat('x', length))
       from unnest(array[1, 11000000, 1]) length`,
       [added],
@@ -131,18 +147,19 @@ describe("a queue", () => {
     expect(ours).toEqual(users(3));
   });
 
-  test("receives what the last version of its worker to start names; the rest is dropped", async () => {
-    const [older, theirs, handler] = [vi.fn(), vi.fn(), vi.fn()];
-    await start({ ours: { [added]: older, [deleted]: older } }).then(({ stop }) => stop());
-    await addMemberEvents(pool, 1);
+  test("keeps what only a newer worker handles, and all of its tries, while an older one runs", async () => {
+    const newer = vi.fn();
+    await createQuickQueue(boss, "one", { retryLimit: 0 });
+    const handlers = { [added]: newer, [deleted]: newer };
+    await start({ one: handlers }).then(({ stop }) => stop());
+    const { logged, stop } = await start(recording("one", []));
     await publish(pool, deleted, { userId: "u", action: "deleted" });
-    await publish(pool, "organization.member.removed", { ...memberEvent("u"), action: "removed" });
-    const { logged } = await start({ ours: { [deleted]: handler }, theirs: { [added]: theirs } });
+    const error = new Error(`queue one has no handler for ${deleted} here`);
+    await until(() => expect(logged).toEqual([[handlerFailed, deleted, error]]));
+    await stop();
+    await start({ one: handlers });
     await done();
-    expect(older).not.toHaveBeenCalled();
-    expect(theirs).toHaveBeenCalledOnce();
-    expect(handler).toHaveBeenCalledOnce();
-    expect(logged).toEqual([]);
+    expect(newer).toHaveBeenCalledOnce();
   });
 
   test("that exists keeps its settings", async () => {
@@ -155,89 +172,88 @@ describe("a queue", () => {
     expect(await boss.getQueue("created")).toMatchObject({
       retryLimit: 20,
       retryBackoff: true,
-      expireInSeconds: 65,
+      expireInSeconds: 60,
       heartbeatSeconds: 10,
       deadLetter: "created.failed",
     });
     expect(await boss.getQueue("created.failed")).toMatchObject({ retentionSeconds: 31_536_000 });
-  });
-
-  test("whose policy drops jobs is an error, after which no connection is left", async () => {
-    await boss.createQueue("one", { policy: "short" });
-    const stop = vi.spyOn(PgBoss.prototype, "stop");
-    afterTest.defer(() => stop.mockRestore());
-    await expect(start({ one: {} })).rejects.toThrow(
-      "queue one has the policy short, which would drop events",
-    );
-    expect(stop).toHaveBeenCalledOnce();
+    // How often a worker looks for jobs whose worker has died.
+    const query = "select config from pgboss.instance order by started_on desc limit 1";
+    const config = { supervise: true, superviseIntervalSeconds: 5, monitorIntervalSeconds: 5 };
+    expect((await pool.query(query)).rows).toMatchObject([{ config }]);
   });
 });
 
 describe("a handler", () => {
-  test("receives the payload, the job's id, the event and the time of the change", async () => {
+  test("receives the payload, the event, its id, the time of the change and a signal", async () => {
     const payload = memberEvent("ü ☃ \u{1f600}");
     const handler = vi.fn();
     await publish(pool, added, payload);
-    await pool.query("update event_outbox set created_at = '2025-01-02T03:04:05.678Z'");
+    await pool.query("update event_outbox.event set created_at = '2025-01-02T03:04:05.678Z'");
     await start({ one: { [added]: handler } });
     await done();
     const id = expect.stringMatching(/^[\da-f-]{36}$/);
     const createdAt = new Date("2025-01-02T03:04:05.678Z");
-    expect(handler.mock.calls).toEqual([[payload, { id, event: added, createdAt }]]);
+    const job = { id, event: added, createdAt, signal: expect.any(AbortSignal) };
+    expect(handler.mock.calls).toEqual([[payload, job]]);
   });
 
-  test("that fails is logged and retried with the same job, and no other is", async () => {
+  test("that fails is logged and called again with the same id, and no other is", async () => {
     const failures = [new Error("not yet"), "a text", undefined];
-    const [jobs, others]: [EventJob[], string[]] = [[], []];
+    const [ids, others]: [string[], string[]] = [[], []];
     await createQuickQueue(boss, "one");
-    function failing({ userId }: { userId: string }, job: EventJob) {
+    function failing({ userId }: Member, { id }: EventJob) {
       if (userId !== "user_1") others.push(userId);
-      else if (jobs.push(job) <= failures.length) throw failures[jobs.length - 1];
+      else if (ids.push(id) <= failures.length) throw failures[ids.length - 1];
     }
     await addMemberEvents(pool, 3);
     const queues = { one: { [added]: failing }, ...recording("other", others) };
     const { logged } = await start(queues, { concurrency: 3 });
     await done();
-    expect(jobs).toEqual(Array(4).fill(jobs[0]));
+    expect(ids).toEqual(Array(4).fill(ids[0]));
     expect(others.sort()).toEqual(["user_1", "user_2", "user_2", "user_3", "user_3"]);
     expect(logged).toEqual(failures.map((failure) => [handlerFailed, added, failure]));
   });
 
-  test("that hangs is retried once its time is up, and holds up none that runs beside it", async () => {
-    const received: string[] = [];
-    await createQuickQueue(boss, "one", { expireInSeconds: 6 });
-    const hangsOnce = ({ userId }: { userId: string }) => {
-      received.push(userId);
-      if (userId === "user_1" && received.length <= 3) return new Promise(() => {});
-    };
-    await addMemberEvents(pool, 3);
-    const { logged } = await start({ one: { [added]: hangsOnce } }, { concurrency: 3 });
+  test("that takes too long gets its signal, and is called again even if it goes on", async () => {
+    await createQuickQueue(boss, "one", { expireInSeconds: 1 });
+    const signals: AbortSignal[] = [];
+    const hangsOnce = (_: unknown, { signal }: EventJob) =>
+      signals.push(signal) === 1 ? new Promise(() => {}) : undefined;
+    await addMemberEvents(pool, 2);
+    const { logged } = await start({ one: { [added]: hangsOnce } });
     await done();
-    expect(received.slice(0, 3).sort()).toEqual(users(3));
-    expect(received.slice(3)).toEqual(["user_1"]);
-    const error = new Error("the handler took longer than 1 seconds");
-    expect(logged).toEqual([[handlerFailed, added, error]]);
+    expect(signals).toHaveLength(3);
+    const error = { message: "the handler took too long", cause: signals[0]!.reason };
+    expect(logged).toMatchObject([[handlerFailed, added, error]]);
   });
 
-  test("whose worker has died is called by another one", async () => {
-    await createQuickQueue(boss, "one", { heartbeatSeconds: 10 });
-    await boss.send("one", { id: "1", event: added, payload: {}, createdAt: new Date() });
-    // As a worker does that dies then.
-    await boss.fetch("one");
-    await pool.query("update pgboss.job set heartbeat_on = heartbeat_on - interval '10 seconds'");
-    await boss.supervise();
-    const handler = vi.fn();
-    await start({ one: { [added]: handler } });
-    await done();
-    expect(handler).toHaveBeenCalledOnce();
-    // A worker supervises by itself, so often.
-    const query = "select config from pgboss.instance order by started_on desc limit 1";
-    expect((await pool.query(query)).rows[0].config).toMatchObject({
-      supervise: true,
-      superviseIntervalSeconds: 5,
-      monitorIntervalSeconds: 5,
-    });
-  });
+  // pg-boss looks for jobs by itself too, which would hide that nobody woke it.
+  test.each([
+    ["this worker", 0, () => addMemberEvents(pool, 9)],
+    ["another worker", 1, () => boss.insert("one", jobs(9))],
+  ])(
+    "holds up no other if `concurrency` allows, once %s moved its event",
+    async (_, polls, add) => {
+      const { work } = PgBoss.prototype;
+      const spy = vi.spyOn(PgBoss.prototype, "work");
+      spy.mockImplementation(function (this: PgBoss, queue, options, handler) {
+        const rarely = spy.mock.calls.length > polls && { pollingIntervalSeconds: 3_600 };
+        return Reflect.apply(work, this, [queue, { ...options, ...rarely }, handler]);
+      });
+      const received: string[] = [];
+      const handler = ({ userId }: Member) => {
+        received.push(userId);
+        // Three at once, of which one waits for all others.
+        const others = userId === "user_1" ? 9 : 3;
+        return until(() => expect(received.length).toBeGreaterThanOrEqual(others));
+      };
+      await start({ one: { [added]: handler } }, { concurrency: 3 });
+      await add();
+      await done();
+      expect(received.sort()).toEqual(users(9));
+    },
+  );
 });
 
 test("an operator sees what is waiting and what failed, and has it run again", async () => {
@@ -245,18 +261,18 @@ test("an operator sees what is waiting and what failed, and has it run again", a
   const ran: string[] = [];
   const fails = (_: unknown, { id }: EventJob) => {
     ran.push(id);
-    throw new Error("out of order");
+    throw new Error("no answer", { cause: new Error("connection refused") });
   };
   await addMemberEvents(pool, 2);
   const { stop } = await start({ "seat-sync": { [added]: fails } });
   await until(async () => expect(await boss.findJobs("seat-sync.failed")).toHaveLength(2));
   await stop();
   await addMemberEvents(pool, 3);
-  await pool.query("update event_outbox set created_at = created_at - interval '1 hour'");
+  await pool.query("update event_outbox.event set created_at = created_at - interval '1 hour'");
   await boss.supervise();
 
   const { rows } = await pool.query(
-    "select count(*)::int, now() - min(created_at) as oldest from event_outbox",
+    "select count(*)::int, now() - min(created_at) as oldest from event_outbox.event",
   );
   const queues = await boss.getQueues();
   const failed = await boss.findJobs("seat-sync.failed");
@@ -265,29 +281,92 @@ test("an operator sees what is waiting and what failed, and has it run again", a
   expect(rows).toMatchObject([{ count: 3, oldest: { hours: 1 } }]);
   const waiting = queues.map(({ name, queuedCount }) => `${name}: ${queuedCount}`);
   expect(waiting).toEqual(["seat-sync: 0", "seat-sync.failed: 2"]);
-  const output = { message: "Error: out of order" };
-  expect(failed.map(({ sourceOutput }) => sourceOutput)).toEqual([output, output]);
+  const cause = { message: "connection refused" };
+  const output = { message: "no answer", stack: expect.stringContaining("worker.test"), cause };
+  expect(failed.map(({ sourceOutput }) => sourceOutput)).toMatchObject([output, output]);
   const rerun: string[] = [];
   await start({ "seat-sync": { [added]: (_, { id }) => rerun.push(id) } });
   await done();
   expect(rerun.filter((id) => ran.includes(id)).sort()).toEqual([...new Set(ran)].sort());
 });
 
-test("a worker that is stopped finishes its jobs, and leaves what is not its own running", async () => {
-  let finish = () => {};
-  const handler = vi.fn(() => new Promise<void>((resolve) => (finish = resolve)));
-  const stopped = vi.fn();
+test("an operator retires an event of a queue, and a queue", async () => {
+  const handlers = { [added]: () => {}, [deleted]: () => {} };
+  const queues = { "seat-sync": handlers, "audit-log": handlers };
+  await start(queues).then(({ stop }) => stop());
+
+  await boss.unsubscribe("user.deleted", "audit-log");
+
+  await boss.deleteQueue("seat-sync");
+  await boss.deleteQueue("seat-sync.failed");
+
   await addMemberEvents(pool, 1);
-  const { stop } = await start({ one: { [added]: handler } });
-  const others: string[] = [];
-  await until(() => expect(handler).toHaveBeenCalledOnce());
-  const stopping = stop().then(stopped);
-  await start(recording("other", others));
-  await addMemberEvents(pool, 1);
-  await until(() => expect(others).toHaveLength(1));
-  expect(stopped).not.toHaveBeenCalled();
-  finish();
-  await stopping;
-  const { rows } = await pool.query("select state from pgboss.job where name = 'one' order by 1");
-  expect(rows).toEqual([{ state: "created" }, { state: "completed" }]);
+  await publish(pool, deleted, { userId: "u", action: "deleted" });
+  await start({});
+  await until(async () =>
+    expect((await pool.query("select from event_outbox.event")).rowCount).toBe(0),
+  );
+  const { rows } = await pool.query("select name, data ->> 'event' as event from pgboss.job");
+  expect(rows).toEqual([{ name: "audit-log", event: added }]);
+});
+
+describe("a worker that is stopped", () => {
+  test("finishes its jobs, and leaves what is not its own running", async () => {
+    let finish = () => {};
+    const handler = vi.fn(() => new Promise<void>((resolve) => (finish = resolve)));
+    const stopped = vi.fn();
+    await addMemberEvents(pool, 1);
+    const { stop } = await start({ one: { [added]: handler } });
+    const others: string[] = [];
+    await until(() => expect(handler).toHaveBeenCalledOnce());
+    const stopping = stop().then(stopped);
+    await start(recording("other", others));
+    await addMemberEvents(pool, 1);
+    await until(() => expect(others).toHaveLength(1));
+    expect(stopped).not.toHaveBeenCalled();
+    finish();
+    await stopping;
+    const { rows } = await pool.query("select state from pgboss.job where name = 'one' order by 1");
+    expect(rows).toEqual([{ state: "created" }, { state: "completed" }]);
+  });
+
+  test("lets its process end", async () => {
+    await addMemberEvents(pool, 1);
+    const script = `
+      import { startWorker } from "${new URL("worker.ts", import.meta.url)}";
+      const handler = () => void worker.stop().then(() => console.log("stopped"));
+      const queues = { one: { "${added}": handler } };
+      const worker = await startWorker({ databaseUrl: "${databaseUrl}", queues });`;
+    const args = ["--import", "tsx", "--input-type=module", "--eval", script];
+    expect(await promisify(execFile)(process.execPath, args)).toEqual({
+      stdout: "stopped\n",
+      stderr: "",
+    });
+  });
+});
+
+test("an error of pg-boss itself is logged, and ends nothing", async () => {
+  const { boss, logged } = await start({});
+  const error = new Error("the connection broke");
+  boss.emit("error", error);
+  expect(logged).toEqual([["pg-boss failed:", error]]);
+});
+
+describe("startWorker fails, and leaves no pg-boss running,", () => {
+  test("if a queue drops jobs", async () => {
+    const stop = vi.spyOn(PgBoss.prototype, "stop");
+    await boss.createQueue("one", { policy: "short" });
+    await expect(start({ one: {} })).rejects.toThrow("queue one drops events: it is short");
+    expect(stop).toHaveBeenCalledOnce();
+  });
+
+  test("if nothing may run, or pg-boss is too old", async () => {
+    const { isTimekeeping } = PgBoss.prototype;
+    const started = vi.spyOn(PgBoss.prototype, "start");
+    await expect(start({}, { concurrency: 0 })).rejects.toThrow("concurrency must be 1 or more");
+    afterTest.defer(() => Object.assign(PgBoss.prototype, { isTimekeeping }));
+    Reflect.deleteProperty(PgBoss.prototype, "isTimekeeping");
+    await expect(start({})).rejects.toThrow("startWorker needs pg-boss 12.35");
+    expect(started).not.toHaveBeenCalled();
+  });
 });
