@@ -1,3 +1,4 @@
+import { randomInt } from "node:crypto";
 import { openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -9,8 +10,7 @@ import { dim, green, heading, red, table } from "../fixtures/print";
 import { createTemporaryFolder } from "../fixtures/temporary-folder";
 import { sorted, type StandardEvent, type StandardEventName } from "../membership-changes/expected";
 import { startDecoding } from "./committed-events";
-import { changeBySql, populate } from "./random-changes";
-import { createRandom, type Load } from "./seeded-random";
+import { changeBySql, pick, populate } from "./random-changes";
 
 /** The events of each queue. A worker has one of the queues, and does not name the other. */
 const queues: Record<string, readonly StandardEventName[]> = {
@@ -22,7 +22,7 @@ const queues: Record<string, readonly StandardEventName[]> = {
  * Changes members and users while workers, connections and PostgreSQL are killed, and compares the jobs
  * with what PostgreSQL's log says was committed.
  */
-export async function killAtRandom({ seconds, seed }: Load, defer: Defer): Promise<boolean> {
+export async function killAtRandom(seconds: number, defer: Defer): Promise<boolean> {
   const postgres = await startEmbeddedPostgres(defer);
   const { databaseUrl, pool } = await createOutboxDatabase(defer, { serverUrl: postgres.url });
   await pool.query("create table handled (queue text, event text, payload jsonb, id text)");
@@ -34,9 +34,8 @@ export async function killAtRandom({ seconds, seed }: Load, defer: Defer): Promi
   const workers = await Promise.all(["seats", "seats", "audit"].map(startWorker));
   const takeEvents = await startDecoding(pool);
 
-  heading(`${seconds} seconds of changes and kills, seed ${seed}`);
+  heading(`${seconds} seconds of changes and kills`);
   const signal = AbortSignal.timeout(seconds * 1_000);
-  const random = createRandom(seed);
   const kills = new Map<string, number>();
   await Promise.all([kill(), ...Array.from({ length: 4 }, change)]);
   await untilAllDone(pool).catch((error: Error) => console.log(red(error.message)));
@@ -68,17 +67,19 @@ export async function killAtRandom({ seconds, seed }: Load, defer: Defer): Promi
 
   /** Kills one after another until the signal, and counts them. In the end, all run. */
   async function kill(): Promise<void> {
-    const ways: [weight: number, [name: string, kill: () => Promise<unknown>]][] = [
-      [4, ["a worker", () => random.pick(workers).kill()]],
-      [4, ["a connection", async () => process.kill(await findConnection())]],
+    const often: [name: string, kill: () => Promise<unknown>][] = [
+      ["a worker", () => pick(workers).kill()],
+      ["a connection", async () => process.kill(await findConnection())],
+    ];
+    const seldom: typeof often = [
       // On a busy machine, it may take longer than this waits.
-      [1, ["PostgreSQL", () => postgres.stop().catch(() => sleep(1_000))]],
+      ["PostgreSQL", () => postgres.stop().catch(() => sleep(1_000))],
       // PostgreSQL then ends all its other processes, and recovers from its log.
-      [1, ["a process of PostgreSQL", crashPostgres]],
+      ["a process of PostgreSQL", crashPostgres],
     ];
     while (!signal.aborted) {
-      await sleep(random.between(200, 1_200));
-      const [name, killOne] = random.pickWeighted(ways);
+      await sleep(randomInt(200, 1_200));
+      const [name, killOne] = pick(randomInt(5) === 0 ? seldom : often);
       // It fails if what it kills is not running at the moment.
       const killed = await killOne().then(
         () => true,
@@ -100,14 +101,14 @@ export async function killAtRandom({ seconds, seed }: Load, defer: Defer): Promi
       const { rows } = await pool.query(`
         select pid from pg_stat_activity where datname = current_database()
         and backend_type = 'client backend' and pid <> pg_backend_pid() order by pid`);
-      return random.pick(rows).pid;
+      return pick(rows).pid;
     }
   }
 
   async function change(): Promise<void> {
     while (!signal.aborted) {
-      await changeBySql(pool, random).catch(() => {});
-      await sleep(random.between(50, 250));
+      await changeBySql(pool).catch(() => {});
+      await sleep(randomInt(50, 250));
     }
   }
 

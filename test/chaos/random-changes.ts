@@ -1,6 +1,7 @@
-import { randomUUID } from "node:crypto";
+import { randomInt, randomUUID } from "node:crypto";
 import pg from "pg";
-import type { Random } from "./seeded-random";
+
+export const pick = <Item>(items: readonly Item[]): Item => items[randomInt(items.length)]!;
 
 /** Ids of rows of the table, whichever they are. */
 const some = (table: string, count = 1) =>
@@ -43,15 +44,15 @@ export async function populate(pool: pg.Pool): Promise<void> {
 }
 
 /** Makes a transaction of random changes. Fails if its connection is killed, or it is aborted. */
-export async function changeBySql(pool: pg.Pool, random: Random): Promise<void> {
-  const level = random.pick(["read committed", "repeatable read", "serializable"]);
-  const steps = Array.from({ length: random.between(1, 4) }, () => {
-    const count = random.oneIn(40) ? 500 : random.between(1, 20);
-    const role = pg.escapeLiteral(random.pick(["", "'", '"', "\n", "\\", "é"]) + randomUUID());
-    const end = random.pick(["release s", "release s", "rollback to s"]);
-    const pause = `select pg_sleep(${random.between(0, 20) / 1_000});`;
-    return `savepoint s; ${random.pick(changes)(count, role)} ${end}; ${pause}`;
+export async function changeBySql(pool: pg.Pool): Promise<void> {
+  const level = pick(["read committed", "repeatable read", "serializable"]);
+  const steps = Array.from({ length: randomInt(1, 5) }, () => {
+    const count = randomInt(40) === 0 ? 500 : randomInt(1, 21);
+    const role = pg.escapeLiteral(pick(["", "'", '"', "\n", "\\", "é"]) + randomUUID());
+    const end = pick(["release s", "release s", "rollback to s"]);
+    const pause = `select pg_sleep(${randomInt(21) / 1_000});`;
+    return `savepoint s; ${pick(changes)(count, role)} ${end}; ${pause}`;
   });
-  const end = random.oneIn(6) ? "rollback" : "commit";
+  const end = randomInt(6) === 0 ? "rollback" : "commit";
   await pool.query(`begin isolation level ${level}; ${steps.join(" ")} ${end}`);
 }

@@ -13,6 +13,7 @@ import { organization } from "better-auth/plugins";
 import { PostgresDialect } from "kysely";
 import { beforeAll, describe, expect, test } from "vitest";
 import { startUp } from "../fixtures/auth-server";
+import { commonOptions } from "../fixtures/auth-server";
 import { deferToEnd } from "../fixtures/defer-to-end";
 import { membershipChanges } from "../membership-changes/membership-changes";
 import { observe, Recorder } from "../membership-changes/observe";
@@ -40,8 +41,8 @@ describe("each committed change is emitted once, after the commit, in order:", (
 function createAuth(plugins: BetterAuthPlugin[], rows: Record<string, object[]> = {}) {
   const ids = ["1", "2", "3"];
   return betterAuth({
+    ...commonOptions,
     baseURL: "http://localhost",
-    secret: "a secret for a test, and for nothing else",
     database: memoryAdapter({
       user: ids.map((id) => ({ id: `u_${id}` })),
       organization: [{ id: "o_1" }],
@@ -53,7 +54,6 @@ function createAuth(plugins: BetterAuthPlugin[], rows: Record<string, object[]> 
       })),
       ...rows,
     } as never),
-    telemetry: { enabled: false },
     plugins: [organization() as BetterAuthPlugin, ...plugins],
   });
 }
@@ -114,13 +114,12 @@ test("tables may have names of their own, and there may be no organization plugi
   const emitted: unknown[] = [];
   const create = async (...plugins: BetterAuthPlugin[]) => {
     const auth = await betterAuth({
+      ...commonOptions,
       baseURL: "http://localhost",
-      secret: "a secret for a test, and for nothing else",
       database: memoryAdapter({
         people: [{ id: "u_1" }],
         membership: [{ id: "m_1", organizationId: "o_1", userId: "u_1", role: "owner" }],
       }),
-      telemetry: { enabled: false },
       user: { modelName: "people" },
       plugins: [...plugins, standardEvents()],
     }).$context;

@@ -1,9 +1,9 @@
 import { getCurrentAdapter, runWithTransaction } from "@better-auth/core/context";
 import { EventBus, getBus } from "@kernia/events";
 import { betterAuth, type BetterAuthPlugin } from "better-auth";
-import { getMigrations } from "better-auth/db/migration";
 import type pg from "pg";
 import { beforeAll, beforeEach, expect, test } from "vitest";
+import { commonOptions, migrate } from "../../fixtures/auth-server";
 import { deferToEnd } from "../../fixtures/defer-to-end";
 import { createDatabase, createPool, startPostgres } from "../../fixtures/postgres";
 import { emitAfterCommit, inTransaction } from "./after-commit";
@@ -39,13 +39,12 @@ beforeAll(async () => {
 
 async function startAuth() {
   const { $context, options } = betterAuth({
+    ...commonOptions,
     baseURL: "http://localhost",
-    secret: "a secret for a test, and for nothing else",
     database: pool,
-    telemetry: { enabled: false },
     plugins: [notes],
   });
-  await (await getMigrations(options)).runMigrations();
+  await migrate(options);
   return $context;
 }
 

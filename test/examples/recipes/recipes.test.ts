@@ -19,7 +19,7 @@ import { memoryAdapter } from "better-auth/adapters/memory";
 import pino from "pino";
 import { beforeEach, expect, onTestFinished, test } from "vitest";
 import winston from "winston";
-import { fastPassword, startUp } from "../../fixtures/auth-server";
+import { commonOptions, startUp } from "../../fixtures/auth-server";
 import { onUntilAborted } from "./abort-signal";
 import { onEveryEvent } from "./every-event";
 import { CollectedFailures } from "./failures";
@@ -229,11 +229,9 @@ test.each([
 test("a route answers before the handlers are done, and a background task waits for them", async () => {
   const tasks: Promise<unknown>[] = [];
   const auth = betterAuth({
+    ...commonOptions,
     baseURL: "http://localhost",
-    secret: "a secret for a test, and for nothing else",
     database: memoryAdapter({ user: [], session: [], account: [], verification: [] }),
-    emailAndPassword: { enabled: true, password: fastPassword },
-    telemetry: { enabled: false },
     advanced: { backgroundTasks: { handler: (task) => tasks.push(task) } },
     plugins: [privacy],
   });
