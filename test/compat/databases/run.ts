@@ -7,26 +7,16 @@ import { observe, Recorder } from "../../membership-changes/observe";
 import { startServer } from "../../membership-changes/server";
 import { drizzleEngines } from "./drizzle";
 import type { Engine } from "../../membership-changes/database";
-import { mariaDb } from "./mariadb";
+import { kyselyEngines } from "./kysely";
 import { memory } from "./memory";
-import { postgresEngines } from "./postgres";
 import { prismaEngines } from "./prisma";
-import { d1, sqlite } from "./sqlite";
 
 /**
  * Makes each change on each database, once with `standardEvents()` and once without: the events have to
  * be right, and all else as it is without. Arguments choose: `mariadb drizzle` are the databases with
  * either in their name.
  */
-const engines = [
-  ...postgresEngines,
-  ...drizzleEngines,
-  ...prismaEngines,
-  mariaDb,
-  sqlite,
-  d1,
-  memory,
-];
+const engines = [...kyselyEngines, ...drizzleEngines, ...prismaEngines, memory];
 const wanted = process.argv.slice(2).map((word) => word.toLowerCase());
 const chosen = engines.filter(
   ({ name }) => wanted.length === 0 || wanted.some((word) => name.toLowerCase().includes(word)),
