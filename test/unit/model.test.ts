@@ -139,19 +139,16 @@ test(
   `${programs.toLocaleString("en")} random programs see of the bus what they see of the model`,
   { timeout: programs * millisecondsForEach },
   async () => {
-    let called = 0;
-    let logged = 0;
+    let entries = 0;
     await fc.assert(
       fc.asyncProperty(program, async (program) => {
         const seen = await run(program, (logger) => new EventBus(logger));
         expect(seen).toEqual(await run(program, (logger) => new Model(logger)));
-        called += seen.filter((entry) => (entry as unknown[])[0] === "called").length;
-        logged += seen.filter((entry) => (entry as unknown[])[0] === "logged").length;
+        entries += seen.length;
       }),
       { numRuns: programs },
     );
     // Programs that do nothing would prove nothing.
-    expect(called).toBeGreaterThan(programs);
-    expect(logged).toBeGreaterThan(programs / 10);
+    expect(entries).toBeGreaterThan(10 * programs);
   },
 );
