@@ -43,9 +43,10 @@ const updates: MembershipChange[] = [
     const where = [...inOrganization(organizationId), { field: "role", value: "member" }];
     return () => adapter.updateMany({ model, where, update });
   }),
-  change("adapter.updateMany to the role of one", ({ adapter, bobAndCarol }) =>
-    adapter.updateMany({ model, where: bobAndCarol, update: { role: "admin" } }),
-  ),
+  change("adapter.updateMany to the role of one", ({ adapter, bob, carol }) => {
+    const where = idIn(bob.memberId, carol.memberId);
+    return adapter.updateMany({ model, where, update: { role: "admin" } });
+  }),
   change("adapter.updateMany by either of two conditions", ({ adapter, bob, carol }) => {
     const either = [bob, carol].flatMap(({ memberId }) => idIs(memberId));
     const where = either.map((condition) => ({ ...condition, connector: "OR" as const }));
