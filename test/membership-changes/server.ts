@@ -129,7 +129,6 @@ export async function startServer(
       session: { update: { before: async () => hooks.updateSession?.() } },
     },
     advanced: {
-      ipAddress: { ipAddressHeaders: ["x-forwarded-for"] },
       ...(database.serialIds && { database: { generateId: "serial" as const } }),
     },
     logger: { disabled: true },
@@ -195,10 +194,8 @@ export async function startServer(
       const domain = `${randomUUID()}.example.com`;
       const oidcConfig = JSON.stringify({
         issuer: identityProvider,
-        pkce: false,
         clientId: "client",
         clientSecret: "secret",
-        discoveryEndpoint: `${identityProvider}/discovery`,
         authorizationEndpoint: `${identityProvider}/authorize`,
         tokenEndpoint: `${identityProvider}/token`,
         jwksEndpoint: `${identityProvider}/jwks`,
