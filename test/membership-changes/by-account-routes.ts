@@ -10,7 +10,7 @@ import {
   type Scenario,
 } from "./membership-change";
 
-const accounts: MembershipChange[] = [
+export const byAccountRoutes: MembershipChange[] = [
   preparedChange("delete an account with two memberships", async (scenario) => {
     await scenario.join(await scenario.organization(), "owner", scenario.bob);
     return async () => must(await deleteAccount(scenario.bob));
@@ -24,23 +24,9 @@ const accounts: MembershipChange[] = [
     deleteAccount(bob),
     remove(ada, organizationId, bob.memberId),
   ]),
-];
-
-const adminRoutes: MembershipChange[] = [
   change("an admin removes a user", async ({ root, carol: { userId } }) =>
     must(await root.client.post("/admin/remove-user", { userId })),
   ),
-];
-
-/** An anonymous user with a membership. */
-async function createGuest({ client, join, organizationId }: Scenario) {
-  const browser = client();
-  const { body } = must(await browser.post("/sign-in/anonymous"));
-  const { id: userId, name, email } = body.user;
-  return join(organizationId, "member", { name, email, userId, client: browser });
-}
-
-const anonymousRoutes: MembershipChange[] = [
   preparedChange("sign in after an anonymous sign-in, with a membership", async (scenario) => {
     const { email } = scenario.bob;
     const guest = await createGuest(scenario);
@@ -52,4 +38,10 @@ const anonymousRoutes: MembershipChange[] = [
   }),
 ];
 
-export const byAccountRoutes = [...accounts, ...adminRoutes, ...anonymousRoutes];
+/** An anonymous user with a membership. */
+async function createGuest({ client, join, organizationId }: Scenario) {
+  const browser = client();
+  const { body } = must(await browser.post("/sign-in/anonymous"));
+  const { id: userId, name, email } = body.user;
+  return join(organizationId, "member", { name, email, userId, client: browser });
+}
