@@ -28,7 +28,8 @@ export async function startMariaDb(defer: Defer) {
   await once(server, "spawn");
   server.unref();
   removeAtEnd(() => server.kill("SIGKILL"), defer);
-  await run("mariadb-admin", [`--socket=${socketPath}`, "--wait=60", "ping"], folder);
+  const ping = ["--no-defaults", `--socket=${socketPath}`, "--wait=60", "ping"];
+  await run("mariadb-admin", ping, folder);
   return () => {
     const pool = createPool({ socketPath, user: "root", database: "test", timezone: "Z" });
     defer(() => pool.end());

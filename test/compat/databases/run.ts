@@ -39,7 +39,8 @@ await withDeferred(async (defer) => {
     const result = await withDeferred((defer) => run(engine, defer)).catch((error: unknown) => {
       console.log(red(`  did not run: ${String(error)}`));
     });
-    results.push({ database: engine.name, changes: 1, right: 0, ...result });
+    const { length: changes } = membershipChanges;
+    results.push({ database: engine.name, changes, right: 0, ...result });
   }
 });
 console.table(results);
