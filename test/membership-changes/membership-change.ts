@@ -70,7 +70,7 @@ export const veto = () => {
 
 /** Returns what a change returns, or in which way it failed. */
 export const failure = (change: Promise<unknown>) =>
-  change.catch(({ name, code, cause }) => ({ failedWith: { name, code, cause: cause?.code } }));
+  change.catch(({ name, code, cause }) => ({ failedWith: `${name} ${code} ${cause?.code}` }));
 
 export const leave = ({ client }: TestUser, organizationId: string) =>
   client.post("/organization/leave", { organizationId });
