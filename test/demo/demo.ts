@@ -1,11 +1,5 @@
 import { AsyncLocalStorage } from "node:async_hooks";
-import {
-  EventBus,
-  getBus,
-  type EventHandler,
-  type EventName,
-  type EventPayload,
-} from "@kernia/events";
+import { getBus, type EventHandler } from "@kernia/events";
 import type { BetterAuthPlugin } from "better-auth";
 import { auditedEvents, auditLog } from "../examples/audit-log";
 import { onEveryEvent } from "../examples/recipes/every-event";
@@ -28,38 +22,37 @@ const log = new AsyncLocalStorage<string[]>();
 const write = (line: string) => log.getStore()?.push(line);
 let events = 0;
 
-/** Writes events, handlers and log messages for the request in whose async context they are. */
-class LoggedBus extends EventBus {
-  override on<Name extends EventName, Undeclared = unknown>(
-    event: Name,
-    handler: EventHandler<EventPayload<Name, Undeclared>>,
-  ): () => void {
-    return super.on<Name, Undeclared>(event, async (payload) => {
-      try {
-        await handler(payload);
-        write(`      ${handler.name} ${green("done")}`);
-      } catch (error) {
-        write(`      ${handler.name} ${red("failed")}`);
-        throw error;
-      }
-    });
-  }
-}
-
-/** Has to come before the plugins that use the bus. */
+/**
+ * Writes events and handlers for the request in whose async context they are. It has to come before the
+ * plugins that use the bus.
+ */
 const requestLog: BetterAuthPlugin = {
   id: "request-log",
-  init({ logger }) {
-    const bus = new LoggedBus(logger);
+  init(auth) {
+    const bus = getBus(auth);
     onEveryEvent(bus, (event, payload) => {
       if (auditedEvents.some((audited) => audited === event)) events++;
       const fields = Object.entries(payload as object).map((field) => field.join(": "));
       write(`    ${bold(event)}`);
       write(dim(`    ${fields.join(", ")}`));
     });
-    return { context: { pluginState: { events: bus } } };
+    const { on } = bus;
+    bus.on = (event, handler) => on.call(bus, event, reported(handler));
   },
 };
+
+/** The same handler, which writes how it ended. */
+function reported(handler: EventHandler<never>): EventHandler<unknown> {
+  return async (payload) => {
+    let end = red("failed");
+    try {
+      await handler(payload as never);
+      end = green("done");
+    } finally {
+      write(`      ${handler.name} ${end}`);
+    }
+  };
+}
 
 /** It knows the event, whose declaration is in this project, and not the plugin that emits it. */
 const welcome = {
