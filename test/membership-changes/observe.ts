@@ -103,7 +103,7 @@ export async function observe(
     faults.push(`emitted ${sorted(events)}`, `expected ${sorted(expected)}`);
   }
   // Where memberships outlive their user, they are removed later, if at all.
-  if (!concurrent && !keepsMemberships && deletedTooEarly(events) !== undefined) {
+  if (!concurrent && !keepsMemberships && deletedTooEarly(events)) {
     faults.push(`user.deleted before a removal: ${JSON.stringify(events)}`);
   }
   if (!severalTimes && recorder.tooEarly.length > 0) {

@@ -1,7 +1,7 @@
 import type pg from "pg";
 import type { Defer } from "../fixtures/deferred";
 import { createDatabase, createPool, startPostgres } from "../fixtures/postgres";
-import { sqlDatabase, type Database, type SqlOptions } from "./database";
+import { sqlDatabase, type SqlOptions } from "./database";
 
 export interface PostgresOptions extends SqlOptions<pg.Pool> {
   /** A new one by default. */
@@ -9,19 +9,11 @@ export interface PostgresOptions extends SqlOptions<pg.Pool> {
   connections?: number;
 }
 
-export interface PostgresDatabase extends Database {
-  readonly url: string;
-  /** On connections of its own, so that it sees what others see. */
-  readonly pool: pg.Pool;
-  /** The statements that were sent, but not by `pool`. */
-  readonly queries: unknown[];
-}
-
 /** PostgreSQL, by way of Better Auth's own adapter by default. */
 export async function openPostgres(
   defer: Defer,
   { databaseUrl, connections = 10, ...options }: PostgresOptions = {},
-): Promise<PostgresDatabase> {
+) {
   const url = databaseUrl ?? (await createDatabase(await startPostgres(defer), defer));
   const queries: unknown[] = [];
   const connect = (max = connections) => {
@@ -37,5 +29,12 @@ export async function openPostgres(
         return Reflect.apply(query, client, call);
       };
     });
-  return { url, pool: connect(4), queries, ...(await sqlDatabase(connectRecorded, options)) };
+  return {
+    ...(await sqlDatabase(connectRecorded, options)),
+    url,
+    /** On connections of its own, so that it sees what others see. */
+    pool: connect(4),
+    /** The statements that were sent, but not by `pool`. */
+    queries,
+  };
 }
