@@ -4,7 +4,6 @@ import {
   change,
   deleteAccount,
   deleteOrganization,
-  failure,
   leave,
   preparedChange,
   remove,
@@ -16,7 +15,7 @@ import {
   type Scenario,
 } from "./membership-change";
 
-const creations: MembershipChange[] = [
+export const byOrganizationRoutes: MembershipChange[] = [
   change("create an organization", ({ ada }) => createOrganization(ada, "new")),
   change("create an organization with a hook that sets the owner's role", ({ ada, hooks }) => {
     hooks.addMember = () => ({ data: { role: "admin" } });
@@ -24,17 +23,9 @@ const creations: MembershipChange[] = [
   }),
   change("create an organization with a hook that refuses the owner", ({ ada, hooks }) => {
     hooks.addMember = veto;
-    return failure(createOrganization(ada, "new"));
+    return createOrganization(ada, "new");
   }),
-];
 
-/** Dave, who is invited, and the id of the invitation. */
-async function inviteDave({ ada, organizationId, signUp }: Scenario, role: string | string[]) {
-  const dave = await signUp("Dave");
-  return { dave, invitationId: await invite(ada, organizationId, dave.email, role) };
-}
-
-const invitations: MembershipChange[] = [
   ...["owner", ["member", "admin"]].map((role) =>
     preparedChange(`accept an invitation as ${String(role)}`, async (scenario) => {
       const { dave, invitationId } = await inviteDave(scenario, role);
@@ -61,14 +52,9 @@ const invitations: MembershipChange[] = [
     }),
     concurrent: true,
   },
-];
 
-const removals: MembershipChange[] = [
   change("remove a member by id", async ({ ada, carol, organizationId }) =>
     must(await remove(ada, organizationId, carol.memberId)),
-  ),
-  change("remove a member without permission", ({ bob, carol, organizationId }) =>
-    remove(bob, organizationId, carol.memberId),
   ),
   change("remove a member that a hook keeps", ({ ada, bob, hooks, organizationId }) => {
     hooks.removeMember = veto;
@@ -83,9 +69,7 @@ const removals: MembershipChange[] = [
     leave(bob, organizationId),
     remove(ada, organizationId, bob.memberId),
   ]),
-];
 
-const roleChanges: MembershipChange[] = [
   ...["admin", ["member", "admin"]].map((role) =>
     change(`set a role to ${String(role)}`, async ({ ada, bob, organizationId }) =>
       must(await setRole(ada, organizationId, bob, role)),
@@ -106,9 +90,7 @@ const roleChanges: MembershipChange[] = [
       ["admin", "owner"].map((role) => setRole(ada, organizationId, bob, role)),
     ),
   ),
-];
 
-const deletions: MembershipChange[] = [
   change("delete an organization", async ({ ada, organizationId }) =>
     must(await deleteOrganization(ada, organizationId)),
   ),
@@ -130,17 +112,12 @@ const deletions: MembershipChange[] = [
     deleteOrganization(scenario.ada, scenario.organizationId),
     deleteAccount(scenario.carol),
   ]),
-];
 
-/** Calls on the server that have no route. */
-const serverSideCalls: MembershipChange[] = [
+  // Calls on the server that have no route.
   preparedChange("auth.api.addMember", async ({ auth, organizationId, signUp }) => {
     const { userId } = await signUp("Dave");
     return () => auth.api["addMember"]!({ body: { userId, organizationId, role: "admin" } });
   }),
-  change("auth.api.addMember, of a member", ({ auth, bob: { userId }, organizationId }) =>
-    failure(auth.api["addMember"]!({ body: { userId, organizationId, role: "admin" } })),
-  ),
   severalTimes(
     preparedChange("auth.api.addMember, undone, for the team is full", async (scenario) => {
       const { auth, organizationId, signUp } = scenario;
@@ -150,22 +127,16 @@ const serverSideCalls: MembershipChange[] = [
         return auth.api["addMember"]!({ body: { userId, organizationId, role: "member", teamId } });
       };
       for (let members = 0; members < 3; members++) await add();
-      return () => failure(add());
+      return add;
     }),
-  ),
-  change("auth.api.leaveOrganization", ({ auth, bob: { client }, organizationId }) =>
-    auth.api["leaveOrganization"]!({ body: { organizationId }, headers: client.headers }),
   ),
 ];
 
-export const byOrganizationRoutes = [
-  ...creations,
-  ...invitations,
-  ...removals,
-  ...roleChanges,
-  ...deletions,
-  ...serverSideCalls,
-];
+/** Dave, who is invited, and the id of the invitation. */
+async function inviteDave({ ada, organizationId, signUp }: Scenario, role: string | string[]) {
+  const dave = await signUp("Dave");
+  return { dave, invitationId: await invite(ada, organizationId, dave.email, role) };
+}
 
 /** Returns the team's id. */
 async function createTeam({ ada, organizationId }: Scenario): Promise<string> {

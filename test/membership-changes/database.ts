@@ -1,6 +1,6 @@
 import { createKyselyAdapter } from "@better-auth/kysely-adapter";
 import type { BetterAuthOptions } from "better-auth";
-import { sql, type Kysely } from "kysely";
+import type { Kysely } from "kysely";
 import { migrate } from "../fixtures/auth-server";
 import type { Defer } from "../fixtures/deferred";
 import { toTables, type Tables } from "./expected";
@@ -34,60 +34,43 @@ export interface Outside {
   count(table: string, values: Record<string, string>): Promise<number>;
 }
 
-type AnyTables = Record<string, Record<string, unknown>>;
+export interface SqlOptions<Connection> {
+  /** True by default. */
+  transactions?: boolean;
+  serialIds?: boolean;
+  /** Makes the adapter of a connection, to a database with all tables; Better Auth's own by default. */
+  adapt?(connection: Connection, options: BetterAuthOptions): Promise<DatabaseOption>;
+}
 
-/** A database that Better Auth's own adapter writes to, on a connection for each server. */
-export async function databaseOf(
-  connect: () => DatabaseOption,
-  transactions = true,
+/** A SQL database, to which `connect` makes a connection for each server, and one for `outside`. */
+export async function sqlDatabase<Connection extends DatabaseOption>(
+  connect: () => Connection,
+  { transactions = true, serialIds = false, adapt }: SqlOptions<Connection> = {},
 ): Promise<Database> {
   return {
     transactions,
+    serialIds,
     outside: await outsideOf(connect()),
     async connect(options) {
       const database = connect();
       await migrate({ ...options, database });
-      return database;
+      return adapt ? adapt(database, options) : database;
     },
   };
 }
 
-/** Reads a SQL database, whichever it is. */
-export async function outsideOf(option: DatabaseOption): Promise<Outside> {
+async function outsideOf(option: DatabaseOption): Promise<Outside> {
   const { kysely } = await createKyselyAdapter({ database: option });
-  const database = kysely as Kysely<AnyTables>;
+  const database = kysely as Kysely<Record<string, Record<string, unknown>>>;
   return {
     async readTables() {
-      const text = (value: string | null) => sql<string>`${sql.lit(value)}`;
-      // One statement, so that both are of the same moment.
-      const rows = await database
-        .selectFrom("member")
-        .select([text("member").as("table"), "id", "organizationId", "userId", "role"])
-        .unionAll(
-          database
-            .selectFrom("user")
-            .select([
-              text("user").as("table"),
-              "id",
-              text(null).as("organizationId"),
-              text(null).as("userId"),
-              text(null).as("role"),
-            ]),
-        )
-        .execute();
-      const of = (table: string) => rows.filter((row) => row.table === table);
-      return toTables(of("member"), of("user"));
+      const members = await database.selectFrom("member").selectAll().execute();
+      return toTables(members, await database.selectFrom("user").select("id").execute());
     },
 
     async count(table, values) {
-      const { count } = await database
-        .selectFrom(table)
-        .select(({ fn }) => fn.countAll().as("count"))
-        .where(({ and, eb }) =>
-          and(Object.entries(values).map(([column, value]) => eb(column, "=", value))),
-        )
-        .executeTakeFirstOrThrow();
-      return Number(count);
+      const matching = database.selectFrom(table).where(({ and }) => and(values));
+      return (await matching.selectAll().execute()).length;
     },
   };
 }

@@ -90,14 +90,12 @@ export function leadsTo(before: Tables, events: readonly StandardEvent[], after:
   return sameRoles && roles.size === rolesAfter.size && sameUsers;
 }
 
-/** The first user whose deletion was emitted before the removal of a membership. */
-export function deletedTooEarly(events: readonly StandardEvent[]): string | undefined {
-  const deleted = new Set<string>();
-  for (const [event, { userId }] of events) {
-    if (event === "user.deleted") deleted.add(userId);
-    else if (deleted.has(userId)) return userId;
-  }
-  return undefined;
+/** Whether the deletion of a user was emitted before the removal of a membership of theirs. */
+export function deletedTooEarly(events: readonly StandardEvent[]): boolean {
+  return events.some(([event, { userId }], index) => {
+    const later = events.slice(index + 1);
+    return event === "user.deleted" && later.some(([, payload]) => payload.userId === userId);
+  });
 }
 
 /** Brings events into an order in which they can be compared. */
@@ -107,7 +105,7 @@ export function sorted(events: readonly StandardEvent[]): string[] {
     .sort();
 }
 
-export function membershipOf({ organizationId, userId }: Omit<Member, "role">): string {
+function membershipOf({ organizationId, userId }: Omit<Member, "role">): string {
   return `${organizationId} ${userId}`;
 }
 

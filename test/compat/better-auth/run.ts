@@ -1,12 +1,11 @@
-import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { cpSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { withDeferred, type Defer } from "../../fixtures/deferred";
 import { node, npm } from "../../fixtures/npm";
 import { createDatabase, startPostgres } from "../../fixtures/postgres";
 import { green, red } from "../../fixtures/print";
 import { createTemporaryFolder } from "../../fixtures/temporary-folder";
+import { linkNeighbours, root, tsc } from "../../package/installed";
 
 /** The examples that need an older Better Auth than the tests have, by the scenario that runs them. */
 const scenarios = {
@@ -14,8 +13,7 @@ const scenarios = {
   "requests.ts": ["audit-log.ts", "recipes/in-background.ts"],
 };
 
-const test = fileURLToPath(new URL("../..", import.meta.url));
-const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
+const test = join(root, "test");
 const compilerOptions =
   "--strict --skipLibCheck --noEmit --module nodenext --target es2022 --lib es2022,dom --types node";
 const { devDependencies } = JSON.parse(readFileSync(join(test, "package.json"), "utf8"));
@@ -58,13 +56,7 @@ async function install(version: string, defer: Defer): Promise<string> {
   const dependencies = { "better-auth": range, pg: devDependencies.pg };
   writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module", dependencies }));
   await npm(folder, "install", "--no-audit", "--no-fund", "--no-package-lock");
-  // What the copies import besides is what this repository has installed.
-  const others = ["@kernia/events", "@types/node", "@types/pg", "pino", "winston", "stripe", "tsx"];
-  for (const name of others) {
-    const link = join(folder, "node_modules", name);
-    mkdirSync(dirname(link), { recursive: true });
-    if (!existsSync(link)) symlinkSync(join(test, "../node_modules", name), link, "junction");
-  }
+  linkNeighbours(folder);
   for (const copied of ["compat/better-auth", "examples", "fixtures"]) {
     cpSync(join(test, copied), join(folder, copied), { recursive: true });
   }

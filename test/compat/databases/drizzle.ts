@@ -1,113 +1,89 @@
-import { getAuthTables, type DBFieldAttribute } from "@better-auth/core/db";
+import { getAuthTables } from "@better-auth/core/db";
+import { drizzleAdapter, type DrizzleAdapterConfig } from "@better-auth/drizzle-adapter";
 import type { BetterAuthOptions } from "better-auth";
-import { migrate } from "../../fixtures/auth-server";
-import { outsideOf, type Engine } from "../../membership-changes/database";
-import { createMariaDb } from "./mariadb";
-import { adaptedPostgres } from "./postgres";
-import { createSqlite } from "./sqlite";
+import * as mysql from "drizzle-orm/mysql-core";
+import { drizzle as drizzleMysql } from "drizzle-orm/mysql2";
+import { drizzle as drizzlePostgres } from "drizzle-orm/node-postgres";
+import * as pg from "drizzle-orm/pg-core";
+import * as sqlite from "drizzle-orm/sqlite-core";
+import { sqlDatabase, type Engine } from "../../membership-changes/database";
+import { openPostgres } from "../../membership-changes/postgres";
+import { createSqlite } from "./kysely";
+import { startMariaDb } from "./mariadb";
 
-const drizzlePostgres = (transaction: boolean): Engine =>
-  adaptedPostgres("Drizzle", transaction, async (options, pool) => {
-    const { drizzle } = await import("drizzle-orm/node-postgres");
-    const { drizzleAdapter } = await import("@better-auth/drizzle-adapter");
-    const { bigint, boolean, jsonb, pgTable, text, timestamp } =
-      await import("drizzle-orm/pg-core");
-    const schema = tablesOf(options, pgTable as never, {
-      id: () => text("id").primaryKey(),
-      boolean,
-      date: (name) => timestamp(name, { withTimezone: true }),
-      json: jsonb,
-      number: (name) => bigint(name, { mode: "number" }),
-      text,
-    });
-    return drizzleAdapter(drizzle(pool, { schema }), { provider: "pg", schema, transaction });
-  });
-
-const drizzleMariaDb: Engine = {
-  name: "Drizzle, MariaDB",
-  async open(defer) {
-    const { drizzle } = await import("drizzle-orm/mysql2");
-    const { drizzleAdapter } = await import("@better-auth/drizzle-adapter");
-    const { bigint, boolean, mysqlTable, text, timestamp, varchar } =
-      await import("drizzle-orm/mysql-core");
-    const connect = await createMariaDb(defer);
-    return {
-      transactions: true,
-      outside: await outsideOf(connect()),
-      async connect(options) {
-        const pool = connect();
-        await migrate({ ...options, database: pool });
-        const schema = tablesOf(options, mysqlTable as never, {
-          id: () => varchar("id", { length: 36 }).primaryKey(),
-          boolean,
-          date: (name) => timestamp(name, { fsp: 3 }),
-          json: text,
-          number: (name) => bigint(name, { mode: "number" }),
-          text,
+const onPostgres = (transaction: boolean): Engine => ({
+  name: `Drizzle, PostgreSQL${transaction ? "" : ", no transactions"}`,
+  open: (defer) =>
+    openPostgres(defer, {
+      transactions: transaction,
+      async adapt(pool, options) {
+        const schema = schemaOf(options, pg.pgTable as never, {
+          boolean: pg.boolean,
+          date: () => pg.timestamp({ withTimezone: true }),
+          number: pg.integer,
+          string: pg.text,
         });
-        const database = drizzle(pool as never, { schema, mode: "default" });
+        const database = drizzlePostgres(pool, { schema });
+        return drizzleAdapter(database, { provider: "pg", schema, transaction });
+      },
+    }),
+});
+
+const onMariaDb: Engine = {
+  name: "Drizzle, MariaDB",
+  open: async (defer) =>
+    sqlDatabase(await startMariaDb(defer), {
+      async adapt(pool, options) {
+        const schema = schemaOf(options, mysql.mysqlTable as never, {
+          boolean: mysql.boolean,
+          date: () => mysql.timestamp({ fsp: 3 }),
+          number: mysql.int,
+          string: mysql.text,
+        });
+        const database = drizzleMysql(pool as never, { schema, mode: "default" });
         return drizzleAdapter(database, { provider: "mysql", schema, transaction: true });
       },
-    };
-  },
+    }),
 };
 
 /** Drizzle's transactions of better-sqlite3 cannot await anything. */
-const drizzleSqlite: Engine = {
+const onSqlite: Engine = {
   name: "Drizzle, SQLite, no transactions",
-  async open(defer) {
-    const { drizzle } = await import("drizzle-orm/better-sqlite3");
-    const { drizzleAdapter } = await import("@better-auth/drizzle-adapter");
-    const { integer, sqliteTable, text } = await import("drizzle-orm/sqlite-core");
-    const connect = await createSqlite(defer);
-    return {
+  open: async (defer) =>
+    sqlDatabase(await createSqlite(defer), {
       transactions: false,
-      outside: await outsideOf(connect()),
-      async connect(options) {
-        await migrate({ ...options, database: connect() });
-        const schema = tablesOf(options, sqliteTable as never, {
-          id: () => text("id").primaryKey(),
-          boolean: (name) => integer(name, { mode: "boolean" }),
-          date: (name) => integer(name, { mode: "timestamp_ms" }),
-          json: text,
-          number: integer,
-          text,
+      async adapt(connection, options) {
+        const { drizzle } = await import("drizzle-orm/better-sqlite3");
+        const schema = schemaOf(options, sqlite.sqliteTable as never, {
+          boolean: () => sqlite.integer({ mode: "boolean" }),
+          date: () => sqlite.integer({ mode: "timestamp_ms" }),
+          number: sqlite.integer,
+          string: sqlite.text,
         });
-        return drizzleAdapter(drizzle(connect(), { schema }), { provider: "sqlite", schema });
+        return drizzleAdapter(drizzle(connection, { schema }), { provider: "sqlite", schema });
       },
-    };
-  },
+    }),
 };
 
 export const drizzleEngines: readonly Engine[] = [
-  drizzlePostgres(true),
-  drizzlePostgres(false),
-  drizzleMariaDb,
-  drizzleSqlite,
+  onPostgres(true),
+  onPostgres(false),
+  onMariaDb,
+  onSqlite,
 ];
 
-type Column = (name: string) => unknown;
-interface Columns extends Record<"boolean" | "date" | "json" | "number" | "text", Column> {
-  id(): unknown;
-}
-
-/** What the command line of Better Auth would write for these options. */
-function tablesOf(
+/** What the command line of Better Auth would write for these options, as far as queries need it. */
+function schemaOf(
   options: BetterAuthOptions,
-  table: (name: string, columns: Record<string, unknown>) => unknown,
-  columns: Columns,
-): Record<string, unknown> {
-  const column = (name: string, { type }: DBFieldAttribute) => {
-    if (type === "boolean" || type === "date" || type === "number") return columns[type](name);
-    return type === "string" || Array.isArray(type) ? columns.text(name) : columns.json(name);
-  };
+  table: (name: string, columns: object) => unknown,
+  columns: Record<"boolean" | "date" | "number" | "string", () => unknown>,
+): NonNullable<DrizzleAdapterConfig["schema"]> {
   const entries = Object.values(getAuthTables(options)).map(({ modelName, fields }) => {
-    const ofFields = Object.entries(fields).map(([key, field]) => {
-      const name = field.fieldName ?? key;
-      return [name, column(name, field)] as const;
-    });
-    const ofTable = { id: columns.id(), ...Object.fromEntries(ofFields) };
-    return [modelName, table(modelName, ofTable)] as const;
+    const ofFields = Object.entries(fields).map(([name, { type }]) => [
+      name,
+      columns[type as keyof typeof columns](),
+    ]);
+    return [modelName, table(modelName, { id: columns.string(), ...Object.fromEntries(ofFields) })];
   });
   return Object.fromEntries(entries);
 }

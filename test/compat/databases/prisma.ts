@@ -1,54 +1,64 @@
-import { execFile } from "node:child_process";
-import { createHash } from "node:crypto";
-import { mkdir, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
-import { promisify } from "node:util";
-import { getAuthTables, type DBFieldAttribute } from "@better-auth/core/db";
+import { pathToFileURL } from "node:url";
+import { getAuthTables } from "@better-auth/core/db";
+import { prismaAdapter } from "@better-auth/prisma-adapter";
+import { PrismaPg } from "@prisma/adapter-pg";
 import type { BetterAuthOptions } from "better-auth";
+import type { Defer } from "../../fixtures/deferred";
+import { node } from "../../fixtures/npm";
+import { createTemporaryFolder } from "../../fixtures/temporary-folder";
 import type { Engine } from "../../membership-changes/database";
-import { adaptedPostgres } from "./postgres";
+import { openPostgres } from "../../membership-changes/postgres";
 
-const run = promisify(execFile);
-/** Where the clients find the runtime that they need. */
-const clients = fileURLToPath(new URL("node_modules/.prisma-clients/", import.meta.url));
+const onPostgres = (transaction: boolean): Engine => ({
+  name: `Prisma, PostgreSQL${transaction ? "" : ", no transactions"}`,
+  open: (defer) =>
+    openPostgres(defer, {
+      transactions: transaction,
+      async adapt(pool, options) {
+        const PrismaClient = await generateClient(schemaOf(options), defer);
+        const { connectionString } = pool.options;
+        const prisma = new PrismaClient({ adapter: new PrismaPg({ connectionString, max: 10 }) });
+        defer(() => prisma.$disconnect());
+        return prismaAdapter(prisma, { provider: "postgresql", transaction });
+      },
+    }),
+});
 
-const prismaPostgres = (transactions: boolean): Engine =>
-  adaptedPostgres("Prisma", transactions, async (options, _, url, defer) => {
-    const { PrismaPg } = await import("@prisma/adapter-pg");
-    const { prismaAdapter } = await import("@better-auth/prisma-adapter");
-    const PrismaClient = await generateClient(schemaOf(options));
-    const adapter = new PrismaPg({ connectionString: url, max: 10 });
-    const prisma = new PrismaClient({ adapter });
-    defer(() => prisma.$disconnect());
-    return prismaAdapter(prisma, { provider: "postgresql", transaction: transactions });
-  });
-
-export const prismaEngines: readonly Engine[] = [prismaPostgres(true), prismaPostgres(false)];
+export const prismaEngines: readonly Engine[] = [onPostgres(true), onPostgres(false)];
 
 type PrismaClient = new (options: object) => { $disconnect(): Promise<void> };
 
 /** What `prisma generate` makes of the schema. */
-async function generateClient(schema: string): Promise<PrismaClient> {
-  const folder = join(clients, createHash("sha256").update(schema).digest("hex").slice(0, 16));
-  const file = join(folder, "schema.prisma");
-  await mkdir(folder, { recursive: true });
-  await writeFile(file, schema);
-  const cli = createRequire(import.meta.url).resolve("prisma/build/index.js");
+async function generateClient(schema: string, defer: Defer): Promise<PrismaClient> {
+  // Where the client finds the runtime that it needs.
+  const modules = join(import.meta.dirname, "node_modules");
+  const folder = await createTemporaryFolder(defer, modules);
+  await writeFile(join(folder, "schema.prisma"), schema);
   // Any file will do: it would download an engine that only migrations use.
-  const unused = { PRISMA_SCHEMA_ENGINE_BINARY: process.execPath };
-  const env = { ...process.env, ...unused, CHECKPOINT_DISABLE: "1" };
-  await run(process.execPath, [cli, "generate", `--schema=${file}`], { cwd: folder, env });
+  process.env["PRISMA_SCHEMA_ENGINE_BINARY"] = process.execPath;
+  process.env["CHECKPOINT_DISABLE"] = "1";
+  const cli = createRequire(import.meta.url).resolve("prisma/build/index.js");
+  await node(folder, cli, "generate", "--schema=schema.prisma");
   return (await import(pathToFileURL(join(folder, "client", "client.ts")).href)).PrismaClient;
 }
+
+const types: Record<string, string> = {
+  boolean: "Boolean",
+  date: "DateTime",
+  number: "Int",
+  string: "String",
+};
 
 /** What the command line of Better Auth would write for these options, without the relations. */
 function schemaOf(options: BetterAuthOptions): string {
   const models = Object.values(getAuthTables(options)).map(({ modelName, fields }) => {
-    const lines = Object.entries(fields).map(([key, field]) => {
-      const type = `${typeOf(field)}${field.required === false ? "?" : ""}`;
-      return `  ${field.fieldName ?? key} ${type}${field.unique ? " @unique" : ""}${nativeOf(field)}`;
+    const lines = Object.entries(fields).map(([name, { type, required, unique }]) => {
+      const native = type === "date" ? " @db.Timestamptz(6)" : "";
+      const optional = required === false ? "?" : "";
+      return `  ${name} ${types[String(type)]}${optional}${unique ? " @unique" : ""}${native}`;
     });
     return [`model ${modelName} {`, "  id String @id", ...lines, "}"].join("\n");
   });
@@ -58,12 +68,3 @@ function schemaOf(options: BetterAuthOptions): string {
     ...models,
   ].join("\n\n");
 }
-
-function typeOf({ type, bigint }: DBFieldAttribute): string {
-  if (type === "boolean") return "Boolean";
-  if (type === "date") return "DateTime";
-  if (type === "number") return bigint ? "BigInt" : "Int";
-  return type === "json" || type === "string[]" || type === "number[]" ? "Json" : "String";
-}
-
-const nativeOf = ({ type }: DBFieldAttribute) => (type === "date" ? " @db.Timestamptz(6)" : "");

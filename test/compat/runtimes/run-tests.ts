@@ -1,9 +1,16 @@
+// What the unit tests import from vitest, and what runs them, where vitest itself does not run.
+import { chai, JestAsymmetricMatchers, JestChaiExpect, JestExtend } from "@vitest/expect";
 import { startTests, type VitestRunner } from "@vitest/runner";
 import { getTests } from "@vitest/runner/utils";
 
+export { describe, test } from "@vitest/runner";
+
+for (const plugin of [JestExtend, JestChaiExpect, JestAsymmetricMatchers]) chai.use(plugin);
+export const { expect } = chai;
+
 export interface Report {
   readonly passed: number;
-  /** A line for each test that failed. */
+  /** A line for each error, and for each test that did not run. */
   readonly failures: readonly string[];
 }
 
@@ -26,13 +33,11 @@ export async function runTests(files: Files): Promise<Report> {
   const runner: VitestRunner = { config, importFile: (file) => files[file]!() };
   const started = await startTests(Object.keys(files), runner);
 
-  const failures = started.flatMap(({ name, result }) =>
-    (result?.errors ?? []).map(({ message }) => `${name}: ${message}`),
-  );
   const tests = getTests(started);
-  const failed = tests.filter(({ result }) => result?.state !== "pass");
-  for (const { fullName, result } of failed) {
-    failures.push(`${fullName}: ${result?.errors?.[0]?.message ?? "did not run"}`);
-  }
-  return { passed: tests.length - failed.length, failures };
+  const failures = [...started, ...tests].flatMap(({ fullName, result }) =>
+    result
+      ? (result.errors ?? []).map(({ message }) => `${fullName}: ${message}`)
+      : `${fullName}: did not run`,
+  );
+  return { passed: tests.filter(({ result }) => result?.state === "pass").length, failures };
 }

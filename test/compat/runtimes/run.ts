@@ -1,12 +1,13 @@
+import { readdirSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
+import { build } from "esbuild";
 import { Miniflare } from "miniflare";
 import { withDeferred } from "../../fixtures/deferred";
 import { node, run } from "../../fixtures/npm";
 import { green, red } from "../../fixtures/print";
 import { createTemporaryFolder } from "../../fixtures/temporary-folder";
-import { bundleUnitTests } from "./bundle";
 import type { Report } from "./run-tests";
 
 const require = createRequire(import.meta.url);
@@ -14,15 +15,33 @@ const versionOf = (name: string): string => require(`${name}/package.json`).vers
 const bun = require.resolve("bun/package.json").replace("package.json", "bin/bun.exe");
 const deno = require.resolve("deno/bin.cjs");
 
-await test(`Node ${process.versions.node}`, () => runScript((cwd, script) => node(cwd, script)));
-await test(`Bun ${versionOf("bun")}`, () => runScript((cwd, script) => run(bun, [script], cwd)));
-// Deno gives a script no permission that it is not told to give.
-await test(`Deno ${versionOf("deno")}`, () =>
-  runScript((cwd, script) => node(cwd, deno, "run", script)));
-await test(`workerd ${versionOf("workerd")}`, runInWorker);
+await withDeferred(async (defer) => {
+  const folder = await createTemporaryFolder(defer);
+  const script = "tests.mjs";
+  // These runtimes end it where nobody handles a rejection.
+  const printing = await bundle("console.log(JSON.stringify(await runTests(files)));");
+  await writeFile(join(folder, script), printing);
+  await test(`Node ${process.versions.node}`, () => node(folder, script));
+  await test(`Bun ${versionOf("bun")}`, () => run(bun, [script], folder));
+  // Deno gives a script no permission that it is not told to give.
+  await test(`Deno ${versionOf("deno")}`, () => node(folder, deno, "run", script));
 
-async function test(runtime: string, run: () => Promise<Report>): Promise<void> {
-  const { passed, failures } = await run().catch((error) => ({ passed: 0, failures: [error] }));
+  const fetch = "async () => Response.json(await runTests(files))";
+  const miniflare = new Miniflare({
+    modules: true,
+    script: await bundle(`export default { fetch: ${fetch} };`),
+    compatibilityFlags: ["nodejs_als"],
+  });
+  defer(() => miniflare.dispose());
+  await test(`workerd ${versionOf("workerd")}`, async () =>
+    (await miniflare.dispatchFetch("http://localhost")).text());
+});
+
+/** Prints the report of that runtime, which `run` returns as JSON. */
+async function test(runtime: string, run: () => Promise<string>): Promise<void> {
+  const { passed, failures } = await run()
+    .then((report): Report => JSON.parse(report))
+    .catch((error: unknown) => ({ passed: 0, failures: [String(error)] }));
   const succeeded = passed > 0 && failures.length === 0;
   if (!succeeded) process.exitCode = 1;
   const paint = succeeded ? green : red;
@@ -30,29 +49,27 @@ async function test(runtime: string, run: () => Promise<Report>): Promise<void> 
   for (const failure of failures) console.log(`  ${failure}`);
 }
 
-/** As a script that prints the report; these runtimes end it where nobody handles a rejection. */
-function runScript(run: (cwd: string, script: string) => Promise<string>): Promise<Report> {
-  return withDeferred(async (defer) => {
-    const folder = await createTemporaryFolder(defer);
-    const tests = await bundleUnitTests("console.log(JSON.stringify(await runTests(files)));");
-    await writeFile(join(folder, "tests.mjs"), tests);
-    return JSON.parse(await run(folder, "tests.mjs"));
+/** One script of the unit tests but those for Node: `files`, which `deliver` runs with `runTests`. */
+async function bundle(deliver: string): Promise<string> {
+  const imports = readdirSync(join(import.meta.dirname, "../../unit"))
+    .filter((file) => !file.endsWith(".node.test.ts"))
+    .map((file) => `"${file}": () => import("../../unit/${file}")`);
+  const contents = `
+    import { runTests } from "./run-tests";
+    const files = { ${imports.join(",\n")} };
+    ${deliver}`;
+  const { outputFiles } = await build({
+    stdin: { contents, resolveDir: import.meta.dirname },
+    bundle: true,
+    format: "esm",
+    target: "es2022",
+    platform: "neutral",
+    mainFields: ["module", "main"],
+    external: ["node:*"],
+    alias: { vitest: join(import.meta.dirname, "run-tests.ts") },
+    // As if there were none, also where there is one: Deno would ask for a permission.
+    define: { process: "undefined", "process.env": "{}" },
+    write: false,
   });
-}
-
-/** In workerd, while a worker answers a request. */
-async function runInWorker(): Promise<Report> {
-  const fetch = "async () => Response.json(await runTests(files))";
-  const miniflare = new Miniflare({
-    modules: true,
-    script: await bundleUnitTests(`export default { fetch: ${fetch} };`),
-    compatibilityFlags: ["nodejs_als"],
-  });
-  try {
-    const response = await miniflare.dispatchFetch("http://localhost");
-    if (!response.ok) throw new Error(await response.text());
-    return (await response.json()) as Report;
-  } finally {
-    await miniflare.dispose();
-  }
+  return outputFiles[0]!.text;
 }
