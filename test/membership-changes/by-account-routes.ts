@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { must, password } from "../fixtures/users";
 import {
   atOnce,
@@ -14,6 +15,16 @@ export const byAccountRoutes: MembershipChange[] = [
   preparedChange("delete an account with two memberships", async (scenario) => {
     await scenario.join(await scenario.organization(), "owner", scenario.bob);
     return async () => must(await deleteAccount(scenario.bob));
+  }),
+  preparedChange("delete an account by a link", async ({ url, context, bob }) => {
+    const token = randomUUID();
+    await context.internalAdapter.createVerificationValue({
+      identifier: `delete-account-${token}`,
+      value: bob.userId,
+      expiresAt: new Date(Date.now() + 60_000),
+    });
+    const link = `${url}/api/auth/delete-user/callback?token=${token}`;
+    return async () => must(await bob.client.get(link));
   }),
   change("delete an account that a database hook keeps", ({ bob, hooks }) => {
     hooks.deleteUser = () => false;
