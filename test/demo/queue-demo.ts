@@ -1,6 +1,13 @@
 import { startChild } from "../fixtures/child";
 import { createOutboxDatabase, untilAllDone } from "../fixtures/outbox";
-import { accept, createOrganization, invite, must, signUp, type TestUser } from "../fixtures/users";
+import {
+  accept,
+  createOrganization,
+  invite,
+  expectOk,
+  signUp,
+  type TestUser,
+} from "../fixtures/users";
 import { seatPriceId, StripeServer } from "../fixtures/stripe-server";
 import { bold, dim, green, heading, red, table, yellow } from "../fixtures/print";
 import { runDemo } from "../fixtures/run-demo";
@@ -59,7 +66,7 @@ await runDemo(async (defer) => {
 
   heading("Ada pays for a seat: an event of one's own, published from a handler");
   const order = { plan: "team", referenceId: organizationId, customerType: "organization" };
-  const { body: session } = must(await ada.client.post("/subscription/upgrade", order));
+  const { body: session } = expectOk(await ada.client.post("/subscription/upgrade", order));
   stripe.webhookUrl = `${url}/api/auth/stripe/webhook`;
   subscriptionId = stripe.pay(session.id);
   await stripe.delivered();

@@ -10,7 +10,7 @@ import { deferToEnd } from "../fixtures/defer-to-end";
 import { node } from "../fixtures/npm";
 import { createDatabase, startPostgres } from "../fixtures/postgres";
 import { createTemporaryFolder } from "../fixtures/temporary-folder";
-import { createOrganization, join, must, password, signUp } from "../fixtures/users";
+import { createOrganization, join, expectOk, password, signUp } from "../fixtures/users";
 import { auditLog, createAuditLog } from "./audit-log";
 import { standardEvents } from "./standard-events";
 
@@ -86,7 +86,7 @@ async function organizationOfTwo() {
 test("a row says what happened to whom, who did it, from where and by which route", async () => {
   const { organizationId, bob } = await organizationOfTwo();
   const removal = { organizationId, memberIdOrEmail: bob.email };
-  must(await server.ada.client.post("/organization/remove-member", removal, headers));
+  expectOk(await server.ada.client.post("/organization/remove-member", removal, headers));
 
   expect(await auditRows()).toEqual([
     {
@@ -109,34 +109,36 @@ const origins: Record<string, () => Promise<unknown[][]>> = {
     const { organizationId, bob } = await organizationOfTwo();
     const route = "/organization/update-member-role";
     const update = { organizationId, memberId: bob.memberId, role: "member" };
-    must(await server.ada.client.post(route, update));
+    expectOk(await server.ada.client.post(route, update));
     return [["organization.member.updated", route, server.ada.userId]];
   },
   async "the admin who impersonates a member"() {
     const { organizationId, bob } = await organizationOfTwo();
     const browser = server.root.client.at(server.url);
-    must(await browser.post("/admin/impersonate-user", { userId: bob.userId }));
-    must(await browser.post("/organization/leave", { organizationId }));
+    expectOk(await browser.post("/admin/impersonate-user", { userId: bob.userId }));
+    expectOk(await browser.post("/organization/leave", { organizationId }));
     return [[removed, "/organization/leave", server.root.userId]];
   },
   async "the user who deletes the account, whose session is deleted with it"() {
     const { bob } = await organizationOfTwo();
-    must(await bob.client.post("/delete-user", { password }));
+    expectOk(await bob.client.post("/delete-user", { password }));
     return [removed, "user.deleted"].map((event) => [event, "/delete-user", bob.userId]);
   },
   async "the user who signs in, whose session is new"() {
     const { email, userId } = await signUp(server.url, "Bob");
-    must(await new Client(server.url).post("/sign-in/email", { email, password }));
+    expectOk(await new Client(server.url).post("/sign-in/email", { email, password }));
     return [["user.deleted", "/sign-in/email", userId]];
   },
   async "the anonymous user who signs up, and is deleted for it"() {
     const browser = new Client(server.url);
-    const { id } = must(await browser.post("/sign-in/anonymous")).body.user;
-    must(await browser.post("/sign-up/email", { name: "Bob", email: "new@example.com", password }));
+    const { id } = expectOk(await browser.post("/sign-in/anonymous")).body.user;
+    expectOk(
+      await browser.post("/sign-up/email", { name: "Bob", email: "new@example.com", password }),
+    );
     return [["user.deleted", "/sign-up/email", id]];
   },
   async "nobody where nobody is signed in"() {
-    must(await new Client(server.url).post("/forget"));
+    expectOk(await new Client(server.url).post("/forget"));
     return [["user.deleted", "/forget", null]];
   },
 };
@@ -204,7 +206,7 @@ test("the address is the one that Better Auth sees, within its options", async (
     { ipAddressHeaders, disableIpTracking: true },
   ]) {
     options.advanced = { ipAddress };
-    must(await bob.client.post("/forget", {}, sent));
+    expectOk(await bob.client.post("/forget", {}, sent));
     delete options.advanced;
     addresses.push((await auditRows()).at(-1).ipAddress);
   }

@@ -6,7 +6,7 @@ import { startUp } from "../fixtures/auth-server";
 import { deferToEnd } from "../fixtures/defer-to-end";
 import { seatPriceId, stripeWebhookSecret, teamPlan } from "../fixtures/stripe-server";
 import { createSdkShop, startShop, type Shop } from "../fixtures/shop";
-import { join, must, signUp } from "../fixtures/users";
+import { join, expectOk, signUp } from "../fixtures/users";
 import { createSeatSync, seatSync, type SeatSyncOptions } from "./seat-sync";
 import { standardEvents } from "./standard-events";
 
@@ -134,7 +134,7 @@ describe("a sync", () => {
     const { owner, organizationId } = lovelace;
     await join(owner, organizationId, "Bob");
 
-    must(await owner.client.post("/organization/delete", { organizationId }));
+    expectOk(await owner.client.post("/organization/delete", { organizationId }));
     expect(await shop.counts(lovelace)).toEqual({ members: 0, quantity: 0, seats: 0 });
     expect(shop.stripe.updates.at(-1)).toMatchObject({ cancel_at_period_end: "true" });
 
@@ -150,7 +150,7 @@ describe("a sync", () => {
     const { client } = await join(owner, organizationId, "Bob");
     shop.stripe.fault = undefined;
 
-    must(await client.post("/organization/leave", { organizationId }));
+    expectOk(await client.post("/organization/leave", { organizationId }));
 
     expect(await shop.counts(lovelace)).toEqual({ members: 1, quantity: 1, seats: 1 });
   });

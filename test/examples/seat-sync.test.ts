@@ -2,7 +2,7 @@ import { beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { deferToEnd } from "../fixtures/defer-to-end";
 import { seatPriceId, teamPlan } from "../fixtures/stripe-server";
 import { createSdkShop, createShop, startShop, type Shop } from "../fixtures/shop";
-import { accept, invite, join, must, password, signUp } from "../fixtures/users";
+import { accept, invite, join, expectOk, password, signUp } from "../fixtures/users";
 
 const defer = deferToEnd();
 
@@ -30,11 +30,11 @@ describe.each([
     expect(await shop.counts(lovelace)).toEqual(equal(4));
 
     const removal = { organizationId, memberIdOrEmail: bob.email };
-    must(await owner.client.post("/organization/remove-member", removal));
+    expectOk(await owner.client.post("/organization/remove-member", removal));
     expect(await shop.counts(lovelace)).toEqual(equal(3));
-    must(await carol.client.post("/organization/leave", { organizationId }));
+    expectOk(await carol.client.post("/organization/leave", { organizationId }));
     expect(await shop.counts(lovelace)).toEqual(equal(2));
-    must(await dave.client.post("/delete-user", { password }));
+    expectOk(await dave.client.post("/delete-user", { password }));
     expect(await shop.counts(lovelace)).toEqual(equal(1));
     expect(shop.logged).toEqual([]);
   });
@@ -53,10 +53,10 @@ describe.each([
     const held = shop.stripe.hold("POST");
     const accepted = accept(bob, bobs);
     await held.arrived;
-    must(await accept(carol, carols));
+    expectOk(await accept(carol, carols));
     expect(shop.stripe.quantity(subscriptionId, seatPriceId)).toBe(3);
     held.release();
-    must(await accepted);
+    expectOk(await accepted);
 
     expect(await shop.counts(lovelace)).toEqual(equal(3));
     shop.stripe.webhookUrl = webhookUrl;
@@ -81,7 +81,7 @@ describe.each([
     shop.stripe.change(subscriptionId, { status });
     await shop.stripe.delivered();
 
-    must(await owner.client.post("/delete-user", { password }));
+    expectOk(await owner.client.post("/delete-user", { password }));
     await shop.stripe.delivered();
     expect(subscription().cancel_at_period_end).toBe(true);
 
@@ -116,7 +116,8 @@ describe.each([
 
       const bob = await join(owner, organizationId, "Bob");
       expect(await shop.counts(lovelace)).toEqual(equal(2));
-      for (const { client } of [bob, owner]) must(await client.post("/delete-user", { password }));
+      for (const { client } of [bob, owner])
+        expectOk(await client.post("/delete-user", { password }));
 
       expect(await shop.counts(lovelace)).toEqual(equal(0));
       const subscription = shop.stripe.subscriptions.get(subscriptionId)!;

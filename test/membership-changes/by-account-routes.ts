@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { must, password } from "../fixtures/users";
+import { expectOk, password } from "../fixtures/users";
 import {
   atOnce,
   change,
@@ -14,7 +14,7 @@ import {
 export const byAccountRoutes: MembershipChange[] = [
   preparedChange("delete an account with two memberships", async (scenario) => {
     await scenario.join(await scenario.organization(), "owner", scenario.bob);
-    return async () => must(await deleteAccount(scenario.bob));
+    return async () => expectOk(await deleteAccount(scenario.bob));
   }),
   preparedChange("delete an account by a link", async ({ url, context, bob }) => {
     const token = randomUUID();
@@ -24,7 +24,7 @@ export const byAccountRoutes: MembershipChange[] = [
       expiresAt: new Date(Date.now() + 60_000),
     });
     const link = `${url}/api/auth/delete-user/callback?token=${token}`;
-    return async () => must(await bob.client.get(link));
+    return async () => expectOk(await bob.client.get(link));
   }),
   change("delete an account that a database hook keeps", ({ bob, hooks }) => {
     hooks.deleteUser = () => false;
@@ -36,23 +36,23 @@ export const byAccountRoutes: MembershipChange[] = [
     remove(ada, organizationId, bob.memberId),
   ]),
   change("an admin removes a user", async ({ root, carol: { userId } }) =>
-    must(await root.client.post("/admin/remove-user", { userId })),
+    expectOk(await root.client.post("/admin/remove-user", { userId })),
   ),
   preparedChange("sign in after an anonymous sign-in, with a membership", async (scenario) => {
     const { email } = scenario.bob;
     const guest = await createGuest(scenario);
-    return async () => must(await guest.client.post("/sign-in/email", { email, password }));
+    return async () => expectOk(await guest.client.post("/sign-in/email", { email, password }));
   }),
   preparedChange("delete an anonymous user", async (scenario) => {
     const guest = await createGuest(scenario);
-    return async () => must(await guest.client.post("/delete-anonymous-user"));
+    return async () => expectOk(await guest.client.post("/delete-anonymous-user"));
   }),
 ];
 
 /** An anonymous user with a membership. */
 async function createGuest({ client, join, organizationId }: Scenario) {
   const browser = client();
-  const { body } = must(await browser.post("/sign-in/anonymous"));
+  const { body } = expectOk(await browser.post("/sign-in/anonymous"));
   const { id: userId, name, email } = body.user;
   return join(organizationId, "member", { name, email, userId, client: browser });
 }

@@ -1,4 +1,4 @@
-import { accept, createOrganization, invite, must } from "../fixtures/users";
+import { accept, createOrganization, invite, expectOk } from "../fixtures/users";
 import {
   atOnce,
   change,
@@ -29,7 +29,7 @@ export const byOrganizationRoutes: MembershipChange[] = [
   ...["owner", ["member", "admin"]].map((role) =>
     preparedChange(`accept an invitation as ${String(role)}`, async (scenario) => {
       const { dave, invitationId } = await inviteDave(scenario, role);
-      return async () => must(await accept(dave, invitationId));
+      return async () => expectOk(await accept(dave, invitationId));
     }),
   ),
   preparedChange("accept an invitation to a team", async (scenario) => {
@@ -37,8 +37,8 @@ export const byOrganizationRoutes: MembershipChange[] = [
     const dave = await scenario.signUp("Dave");
     const teamId = await createTeam(scenario);
     const invitation = { organizationId, email: dave.email, role: "member", teamId };
-    const { body } = must(await ada.client.post("/organization/invite-member", invitation));
-    return async () => must(await accept(dave, body.id));
+    const { body } = expectOk(await ada.client.post("/organization/invite-member", invitation));
+    return async () => expectOk(await accept(dave, body.id));
   }),
   preparedChange("accept an invitation, and fail after the member is added", async (scenario) => {
     const { dave, invitationId } = await inviteDave(scenario, "member");
@@ -54,7 +54,7 @@ export const byOrganizationRoutes: MembershipChange[] = [
   },
 
   change("remove a member by id", async ({ ada, carol, organizationId }) =>
-    must(await remove(ada, organizationId, carol.memberId)),
+    expectOk(await remove(ada, organizationId, carol.memberId)),
   ),
   change("remove a member that a hook keeps", ({ ada, bob, hooks, organizationId }) => {
     hooks.removeMember = veto;
@@ -63,7 +63,7 @@ export const byOrganizationRoutes: MembershipChange[] = [
   twiceAtOnce("remove a member", ({ ada, bob, organizationId }) =>
     remove(ada, organizationId, bob.memberId),
   ),
-  change("leave", async ({ bob, organizationId }) => must(await leave(bob, organizationId))),
+  change("leave", async ({ bob, organizationId }) => expectOk(await leave(bob, organizationId))),
   twiceAtOnce("leave", ({ bob, organizationId }) => leave(bob, organizationId)),
   atOnce("leave, and be removed", ({ ada, bob, organizationId }) => [
     leave(bob, organizationId),
@@ -72,11 +72,11 @@ export const byOrganizationRoutes: MembershipChange[] = [
 
   ...["admin", ["member", "admin"]].map((role) =>
     change(`set a role to ${String(role)}`, async ({ ada, bob, organizationId }) =>
-      must(await setRole(ada, organizationId, bob, role)),
+      expectOk(await setRole(ada, organizationId, bob, role)),
     ),
   ),
   change("set a role to the role that it is", async ({ ada, carol, organizationId }) =>
-    must(await setRole(ada, organizationId, carol, "admin")),
+    expectOk(await setRole(ada, organizationId, carol, "admin")),
   ),
   change("set a role with a hook that sets another", ({ ada, bob, hooks, organizationId }) => {
     hooks.updateMemberRole = () => ({ data: { role: "owner" } });
@@ -92,12 +92,12 @@ export const byOrganizationRoutes: MembershipChange[] = [
   ),
 
   change("delete an organization", async ({ ada, organizationId }) =>
-    must(await deleteOrganization(ada, organizationId)),
+    expectOk(await deleteOrganization(ada, organizationId)),
   ),
   preparedChange("delete an organization of 120 members", async (scenario) => {
     const { ada, fill, organizationId } = scenario;
     await fill(120, organizationId);
-    return async () => must(await deleteOrganization(ada, organizationId));
+    return async () => expectOk(await deleteOrganization(ada, organizationId));
   }),
   twiceAtOnce("delete an organization", ({ ada, organizationId }) =>
     deleteOrganization(ada, organizationId),
@@ -140,7 +140,7 @@ async function inviteDave({ ada, organizationId, signUp }: Scenario, role: strin
 
 /** Returns the team's id. */
 async function createTeam({ ada, organizationId }: Scenario): Promise<string> {
-  const { body } = must(
+  const { body } = expectOk(
     await ada.client.post("/organization/create-team", { name: "team", organizationId }),
   );
   return body.id;

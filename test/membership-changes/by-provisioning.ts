@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { must } from "../fixtures/users";
+import { expectOk } from "../fixtures/users";
 import {
   change,
   preparedChange,
@@ -61,7 +61,7 @@ async function signInBy(
 ) {
   const browser = client();
   const callbackURL = `${url}/welcome`;
-  const { body } = must(await browser.post(begin, { ...provider, callbackURL }));
+  const { body } = expectOk(await browser.post(begin, { ...provider, callbackURL }));
   const state = new URL(body.url).searchParams.get("state")!;
   return async () => {
     const query = new URLSearchParams({ code: email, state });

@@ -7,7 +7,7 @@ import { standardEvents } from "../../examples/standard-events";
 import { stripeWebhook } from "../../examples/stripe-webhook";
 import { startAuthServer } from "../../fixtures/auth-server";
 import { StripeServer, stripeWebhookSecret, teamPlan } from "../../fixtures/stripe-server";
-import { createOrganization, join, must, password, signUp } from "../../fixtures/users";
+import { createOrganization, join, expectOk, password, signUp } from "../../fixtures/users";
 
 const lines: { msg: string; err?: { message: string } }[] = [];
 const stripe = await new StripeServer().start();
@@ -39,11 +39,11 @@ const bob = await join(ada, organizationId, "Bob");
 const carol = await join(ada, organizationId, "Carol");
 assert.equal(stripe.quantity("sub_1", seatPriceId), 3);
 const change = { organizationId, memberId: carol.memberId, role: "admin" };
-must(await ada.client.post("/organization/update-member-role", change));
-must(await bob.client.post("/organization/leave", { organizationId }));
-must(await carol.client.post("/delete-user", { password }));
+expectOk(await ada.client.post("/organization/update-member-role", change));
+expectOk(await bob.client.post("/organization/leave", { organizationId }));
+expectOk(await carol.client.post("/delete-user", { password }));
 assert.equal(stripe.quantity("sub_1", seatPriceId), 1);
-must(await ada.client.post("/organization/delete", { organizationId }));
+expectOk(await ada.client.post("/organization/delete", { organizationId }));
 
 assert.deepEqual(emitted, [
   ["added", ada.userId, "owner"],

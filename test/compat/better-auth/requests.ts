@@ -4,7 +4,7 @@ import { auditLog } from "../../examples/audit-log";
 import { privacy } from "../../examples/recipes/in-background";
 import { standardEvents } from "../../examples/standard-events";
 import { startAuthServer } from "../../fixtures/auth-server";
-import { createOrganization, must, signUp } from "../../fixtures/users";
+import { createOrganization, expectOk, signUp } from "../../fixtures/users";
 
 const tasks: Promise<unknown>[] = [];
 const exported: string[] = [];
@@ -28,7 +28,7 @@ assert.deepEqual(logged, [["organization.member.added", ada.userId, "/organizati
 assert.equal(JSON.parse(rows[0].payload).organizationId, id);
 
 tasks.length = 0;
-must(await ada.client.post("/export-me"));
+expectOk(await ada.client.post("/export-me"));
 assert.deepEqual([exported, tasks.length], [[], 1]);
 release();
 await Promise.all(tasks);
