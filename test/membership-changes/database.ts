@@ -1,8 +1,10 @@
 import { createKyselyAdapter } from "@better-auth/kysely-adapter";
 import type { BetterAuthOptions } from "better-auth";
 import type { Kysely } from "kysely";
+import type pg from "pg";
 import { migrate } from "../fixtures/auth-server";
 import type { Defer } from "../fixtures/deferred";
+import { createDatabase, createPool, startPostgres } from "../fixtures/postgres";
 import { toTables, type Tables } from "./expected";
 
 export type DatabaseOption = NonNullable<BetterAuthOptions["database"]>;
@@ -57,6 +59,22 @@ export async function sqlDatabase<Connection extends DatabaseOption>(
       return adapt ? adapt(database, options) : database;
     },
   };
+}
+
+/** PostgreSQL, by way of Better Auth's own adapter by default. */
+export async function openPostgres(
+  defer: Defer,
+  { connections = 10, ...options }: SqlOptions<pg.Pool> & { connections?: number } = {},
+) {
+  const url = await createDatabase(await startPostgres(defer), defer);
+  const connect = (max = connections) => {
+    const pool = createPool(url, { max });
+    defer(() => pool.end());
+    return pool;
+  };
+  const database = await sqlDatabase(() => connect(), options);
+  // On connections of its own, so that it sees what others see.
+  return { ...database, url, pool: connect(4) };
 }
 
 async function outsideOf(option: DatabaseOption): Promise<Outside> {

@@ -16,8 +16,7 @@ import type { Defer } from "../fixtures/deferred";
 import { Client } from "../fixtures/client";
 import { serve } from "../fixtures/loopback";
 import { createOrganization, signUp, type TestUser } from "../fixtures/users";
-import type { Database } from "./database";
-import { openPostgres, type PostgresOptions } from "./postgres";
+import { openPostgres, type Database } from "./database";
 
 export interface ServerOptions {
   /** They come after the official plugins. */
@@ -41,13 +40,9 @@ export type PostgresServer = Awaited<ReturnType<typeof startPostgresServer>>;
 export const scimToken = "a-token-on-loopback";
 
 /** The server on a database of its own. */
-export async function startPostgresServer(
-  defer: Defer,
-  options: ServerOptions & PostgresOptions = {},
-) {
-  const { url, pool, queries, ...database } = await openPostgres(defer, options);
-  const server = await startServer(defer, database, options);
-  return { ...server, databaseUrl: url, outside: pool, queries };
+export async function startPostgresServer(defer: Defer, options: ServerOptions) {
+  const { pool, ...database } = await openPostgres(defer);
+  return { ...(await startServer(defer, database, options)), outside: pool };
 }
 
 /** Better Auth with all official plugins that change members or delete users, behind real HTTP. */

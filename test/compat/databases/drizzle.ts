@@ -6,8 +6,7 @@ import { drizzle as drizzleMysql } from "drizzle-orm/mysql2";
 import { drizzle as drizzlePostgres } from "drizzle-orm/node-postgres";
 import * as pg from "drizzle-orm/pg-core";
 import * as sqlite from "drizzle-orm/sqlite-core";
-import { sqlDatabase, type Engine } from "../../membership-changes/database";
-import { openPostgres } from "../../membership-changes/postgres";
+import { openPostgres, sqlDatabase, type Engine } from "../../membership-changes/database";
 import { createSqlite } from "./kysely";
 import { startMariaDb } from "./mariadb";
 

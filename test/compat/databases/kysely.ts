@@ -2,8 +2,7 @@ import { join } from "node:path";
 import { Kysely, PostgresDialect } from "kysely";
 import type { Defer } from "../../fixtures/deferred";
 import { createTemporaryFolder } from "../../fixtures/temporary-folder";
-import { sqlDatabase, type Engine } from "../../membership-changes/database";
-import { openPostgres } from "../../membership-changes/postgres";
+import { openPostgres, sqlDatabase, type Engine } from "../../membership-changes/database";
 import { startMariaDb } from "./mariadb";
 
 export const kyselyEngines: readonly Engine[] = [

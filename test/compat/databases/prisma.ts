@@ -9,8 +9,7 @@ import type { BetterAuthOptions } from "better-auth";
 import type { Defer } from "../../fixtures/deferred";
 import { node } from "../../fixtures/npm";
 import { createTemporaryFolder } from "../../fixtures/temporary-folder";
-import type { Engine } from "../../membership-changes/database";
-import { openPostgres } from "../../membership-changes/postgres";
+import { openPostgres, type Engine } from "../../membership-changes/database";
 
 const onPostgres = (transaction: boolean): Engine => ({
   name: `Prisma, PostgreSQL${transaction ? "" : ", no transactions"}`,
