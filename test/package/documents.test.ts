@@ -6,11 +6,12 @@ import { node } from "../fixtures/npm";
 import { root, tsc } from "./installed";
 
 const { folder, package: installed, files } = inject("installed");
-const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+const { scripts, version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 const documents = [
   "README.md",
   "test/examples/README.md",
   "test/bench/README.md",
+  ".github/CHANGELOG.md",
   ".github/CONTRIBUTING.md",
   ".github/SECURITY.md",
 ].map((path) => ({ path, text: readFileSync(join(root, path), "utf8") }));
@@ -32,6 +33,14 @@ test("CONTRIBUTING lists every command that there is", () => {
   const commands = Object.keys(scripts).filter((name) => name !== "prepack");
 
   expect(commandsIn(textOf(".github/CONTRIBUTING.md")).sort()).toEqual(commands.sort());
+});
+
+test("the changelog names this version, and each file that is copied", () => {
+  const text = textOf(".github/CHANGELOG.md");
+  const copied = files.filter((file) => /^test\/examples\/.*\.(ts|sql)$/.test(file));
+
+  expect(headingsIn(text)).toContain(version.replaceAll(".", ""));
+  expect(copied.filter((file) => !text.includes(posix.basename(file)))).toEqual([]);
 });
 
 describe.each(documents)("$path", ({ path, text }) => {
