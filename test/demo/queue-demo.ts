@@ -72,7 +72,17 @@ await runDemo(async (defer) => {
 
   heading("Twenty members are added by one SQL statement, past the auth server");
   quiet = true;
-  await addMembers(20);
+  const { rowCount } = await pool.query(
+    `with users as (
+      insert into "user" (id, name, email, "emailVerified", "createdAt", "updatedAt")
+      select gen_random_uuid(), 'Guest', gen_random_uuid() || '@example.com', false, now(), now()
+      from generate_series(1, 20) returning id
+    )
+    insert into member (id, "organizationId", "userId", role, "createdAt")
+    select gen_random_uuid(), $1, id, 'member', now() from users`,
+    [organizationId],
+  );
+  console.log(`  insert into member …: ${rowCount} rows`);
   await untilAllDone(pool);
   quiet = false;
   console.log(dim("    20 × seat-sync, 20 × audit-log"));
@@ -136,20 +146,6 @@ await runDemo(async (defer) => {
     const { status } = await accept(user, invitationId);
     const time = Math.round(performance.now() - start);
     console.log(`  ${name}: POST /organization/accept-invitation → ${green(status)} in ${time} ms`);
-  }
-
-  async function addMembers(count: number): Promise<void> {
-    const { rowCount } = await pool.query(
-      `with users as (
-        insert into "user" (id, name, email, "emailVerified", "createdAt", "updatedAt")
-        select gen_random_uuid(), 'Guest', gen_random_uuid() || '@example.com', false, now(), now()
-        from generate_series(1, $2::int) returning id
-      )
-      insert into member (id, "organizationId", "userId", role, "createdAt")
-      select gen_random_uuid(), $1, id, 'member', now() from users`,
-      [organizationId, count],
-    );
-    console.log(`  insert into member …: ${rowCount} rows`);
   }
 
   async function counts(): Promise<Record<string, number>> {

@@ -136,7 +136,7 @@ test("emits may nest: one that a handler awaits is complete before the outer one
   expect(seen).toEqual(["inner", "outer first", "outer second"]);
 });
 
-test("emits are not held up by a handler that never settles in another", async () => {
+test("emits may overlap: none is held up by a handler that never settles in another", async () => {
   const bus = new EventBus();
   const seen: string[] = [];
   bus.on("a", (payload: string) => (payload === "hangs" ? new Promise(() => {}) : undefined));

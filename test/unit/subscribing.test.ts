@@ -44,7 +44,7 @@ test("what on returns does nothing once the registration is removed, by itself o
   expect(calls).toBe(1);
 });
 
-test("off removes the earliest registration of the handler for the event", async () => {
+test("off removes the earliest registration of the handler for the event, if there is one", async () => {
   const bus = new EventBus();
   const seen: string[] = [];
   const twice = () => seen.push("twice");
@@ -54,22 +54,12 @@ test("off removes the earliest registration of the handler for the event", async
   bus.on("a", twice);
 
   expect(bus.off("a", twice)).toBeUndefined();
+  bus.off("a", () => {});
+  bus.off("nobody is subscribed", twice);
   await bus.emit("a", undefined);
   await bus.emit("b", undefined);
 
   expect(seen).toEqual(["between", "twice", "twice"]);
-});
-
-test("off does nothing for an unknown handler or event", async () => {
-  const bus = new EventBus();
-  let calls = 0;
-  bus.on("a", () => calls++);
-
-  bus.off("a", () => {});
-  bus.off("b", () => {});
-  await bus.emit("a", undefined);
-
-  expect(calls).toBe(1);
 });
 
 // With time that grows with the number of handlers, this takes minutes.
