@@ -70,7 +70,7 @@ function recording(queue: string, received: string[]): Queues {
 }
 
 describe("each event becomes one job in each queue that is subscribed to it", () => {
-  test("and reaches its handler, in the order in which the transaction made the changes", async () => {
+  test("with its payload, name, id and time, in the order in which the transaction made the changes", async () => {
     await publish(pool, added, memberEvent("ü ☃ \u{1f600}"));
     await addMemberEvents(pool, 30);
     const { rows } = await pool.query(`
