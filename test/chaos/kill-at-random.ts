@@ -31,7 +31,8 @@ export async function killAtRandom(seconds: number, defer: Defer): Promise<boole
   const logFile = join(await createTemporaryFolder(defer), "log");
   const log = openSync(logFile, "a");
   const stopping = new AbortController();
-  const workers = await Promise.all(["seats", "seats", "audit"].map(startWorker));
+  const workers = new Set<Awaited<ReturnType<typeof startChild>>>();
+  await Promise.all(["seats", "seats", "audit"].map(startWorker));
   const takeEvents = await startDecoding(pool);
 
   heading(`${seconds} seconds of changes and kills`);
@@ -68,7 +69,7 @@ export async function killAtRandom(seconds: number, defer: Defer): Promise<boole
   /** Kills one after another until the signal, and counts them. In the end, all run. */
   async function kill(): Promise<void> {
     const often: [name: string, kill: () => Promise<unknown>][] = [
-      ["a worker", () => pick(workers).kill()],
+      ["a worker", async () => pick([...workers]).kill()],
       ["a connection", async () => process.kill(await findConnection())],
     ];
     const seldom: typeof often = [
@@ -80,12 +81,11 @@ export async function killAtRandom(seconds: number, defer: Defer): Promise<boole
     while (!signal.aborted) {
       await sleep(randomInt(200, 1_200));
       const [name, killOne] = pick(randomInt(5) === 0 ? seldom : often);
-      // It fails if what it kills is not running at the moment.
-      const killed = await killOne().then(
-        () => true,
-        () => false,
+      await killOne().then(
+        () => kills.set(name, (kills.get(name) ?? 0) + 1),
+        // Nothing of the kind is running at the moment.
+        () => {},
       );
-      if (killed) kills.set(name, (kills.get(name) ?? 0) + 1);
       while (!(await pool.query("select 1").catch(() => false))) {
         await postgres.startAgain().catch(() => sleep(100));
       }
@@ -112,31 +112,23 @@ export async function killAtRandom(seconds: number, defer: Defer): Promise<boole
     }
   }
 
-  /** Starts a worker, and until `stopping` again whenever it ends. */
-  async function startWorker(queue: string) {
+  /** Starts a worker, and until `stopping` another whenever it ends. */
+  async function startWorker(queue: string): Promise<void> {
     const module = new URL("worker-process.ts", import.meta.url);
     const events = JSON.stringify(queues[queue]);
     const env = { DATABASE_URL: databaseUrl, QUEUE: queue, EVENTS: events };
-    const start = () => startChild(module, { env, defer, log });
-    let child: Awaited<ReturnType<typeof start>> | undefined = await start();
-    void keepRunning();
-    return {
-      async kill(): Promise<void> {
-        if (!child) throw new Error("it is not running at the moment");
-        await child.kill();
-      },
-    };
+    const worker = await startChild(module, { env, defer, log });
+    workers.add(worker);
+    void worker.exited.then(() => {
+      workers.delete(worker);
+      return startAnother(queue);
+    });
+  }
 
-    async function keepRunning(): Promise<void> {
-      while (!stopping.signal.aborted) {
-        await child?.exited;
-        child = undefined;
-        await sleep(2_000 * Math.random(), undefined, { ref: false });
-        if (stopping.signal.aborted) return;
-        // It does not start while PostgreSQL is away.
-        child = await start().catch(() => undefined);
-      }
-    }
+  async function startAnother(queue: string): Promise<void> {
+    await sleep(2_000 * Math.random(), undefined, { ref: false });
+    // It does not start while PostgreSQL is away.
+    if (!stopping.signal.aborted) await startWorker(queue).catch(() => startAnother(queue));
   }
 }
 

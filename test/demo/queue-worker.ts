@@ -1,4 +1,3 @@
-import type { EventName } from "@kernia/events";
 import { auditedEvents, createAuditLog } from "../examples/audit-log";
 import { startWorker, type EventJob, type Queues } from "../examples/outbox/worker";
 import { createSeatSync } from "../examples/seat-sync";
@@ -9,14 +8,12 @@ import { stripeClient, teamPlan } from "../fixtures/stripe-server";
 
 /** What the worker sends to the process that started it. */
 export interface WorkerMessage {
-  readonly kind: "ready" | "starts" | "done" | "thanks";
-  readonly queue?: string;
-  readonly event?: EventName;
-  readonly payload?: unknown;
+  readonly kind: "ready" | "report";
   readonly text?: string;
 }
 
 const { send } = connectToParent<WorkerMessage>();
+const report = (text: string) => send({ kind: "report", text });
 const database = new URL(process.env["DATABASE_URL"]!);
 const context = await createAuth({ databaseUrl: database.href, plugins: tables }).auth.$context;
 
@@ -30,7 +27,7 @@ const syncSeats = reporting(
 const audit = (event: (typeof auditedEvents)[number]) =>
   reporting("audit-log", createAuditLog(context, event));
 const thank = reporting("thanks", ({ plan }: { plan: string }) =>
-  send({ kind: "thanks", text: `Thank you for the plan ${plan}.` }),
+  report(`says: Thank you for the plan ${plan}.`),
 );
 
 const queues: Queues = {
@@ -47,15 +44,14 @@ const worker = await startWorker({ databaseUrl: database.href, queues });
 process.once("SIGTERM", worker.stop);
 send({ kind: "ready" });
 
-/** The same handler, which sends to the parent when it starts and when it is done. */
+/** The same handler, which reports to the parent when it starts and when it is done. */
 function reporting<Payload>(
   queue: string,
   handler: (payload: Payload, job: EventJob) => unknown,
 ): (payload: Payload, job: EventJob) => Promise<void> {
   return async (payload, job) => {
-    const { event } = job;
-    send({ kind: "starts", queue, event, payload });
+    report(`${queue}: ${job.event} starts`);
     await handler(payload, job);
-    send({ kind: "done", queue, event, payload });
+    report(`${queue}: ${job.event} done`);
   };
 }

@@ -12,19 +12,7 @@ test("on subscribes the handler to the event, and to no other", async () => {
   expect(seen).toEqual([1]);
 });
 
-test("on runs a handler twice that is registered twice", async () => {
-  const bus = new EventBus();
-  let calls = 0;
-  const handler = () => calls++;
-  bus.on("a", handler);
-  bus.on("a", handler);
-
-  await bus.emit("a", undefined);
-
-  expect(calls).toBe(2);
-});
-
-test("what on returns removes exactly its own registration of a handler registered twice", async () => {
+test("a handler registered twice runs twice; what on returns removes exactly its own registration", async () => {
   const bus = new EventBus();
   const seen: string[] = [];
   const twice = () => seen.push("twice");
@@ -32,10 +20,11 @@ test("what on returns removes exactly its own registration of a handler register
   bus.on("a", () => seen.push("between"));
   const unsubscribeSecond = bus.on("a", twice);
 
+  await bus.emit("a", undefined);
   expect(unsubscribeSecond()).toBeUndefined();
   await bus.emit("a", undefined);
 
-  expect(seen).toEqual(["twice", "between"]);
+  expect(seen).toEqual(["twice", "between", "twice", "twice", "between"]);
 });
 
 test("what on returns does nothing once the registration is removed, by itself or by off", async () => {
@@ -55,7 +44,7 @@ test("what on returns does nothing once the registration is removed, by itself o
   expect(calls).toBe(1);
 });
 
-test("off removes the earliest registration of the handler for the event", async () => {
+test("off removes the earliest registration of the handler for the event, if there is one", async () => {
   const bus = new EventBus();
   const seen: string[] = [];
   const twice = () => seen.push("twice");
@@ -65,22 +54,12 @@ test("off removes the earliest registration of the handler for the event", async
   bus.on("a", twice);
 
   expect(bus.off("a", twice)).toBeUndefined();
+  bus.off("a", () => {});
+  bus.off("nobody is subscribed", twice);
   await bus.emit("a", undefined);
   await bus.emit("b", undefined);
 
   expect(seen).toEqual(["between", "twice", "twice"]);
-});
-
-test("off does nothing for an unknown handler or event", async () => {
-  const bus = new EventBus();
-  let calls = 0;
-  bus.on("a", () => calls++);
-
-  bus.off("a", () => {});
-  bus.off("b", () => {});
-  await bus.emit("a", undefined);
-
-  expect(calls).toBe(1);
 });
 
 // With time that grows with the number of handlers, this takes minutes.
