@@ -170,6 +170,19 @@ describe("a sync", () => {
     expect(quantities(last)).toEqual({ price_seat: 1 });
   });
 
+  test("counts again after it wrote, when a member joined at another server meanwhile", async () => {
+    const lovelace = await shop.startOrganization(stale);
+    const held = shop.stripe.hold("POST");
+    const synced = createHandler()(lovelace);
+    await held.arrived;
+    await join(lovelace.owner, lovelace.organizationId, "Bob");
+    expect(quantities(lovelace)).toEqual({ price_seat: 2 });
+    held.release();
+    await synced;
+
+    expect(await shop.counts(lovelace)).toEqual({ members: 2, quantity: 2, seats: 2 });
+  });
+
   test("starts after those of the same organization, one after another", async () => {
     const subscribed = await shop.startOrganization();
     shop.stripe.subscriptions.get(subscribed.subscriptionId)!.items = itemsOf({ price_seat: 3 });
