@@ -140,12 +140,3 @@ test("a member who is moved to another organization, with the same role, is remo
 
   expect(emitted()).toEqual(["removed member", "added member"]);
 });
-
-test("a transaction that the adapter runs again is emitted once", async () => {
-  const { dave, organizationId } = scenario;
-  const data = { organizationId, userId: dave.userId, role: "editor", createdAt: new Date() };
-  interruption.runTransactionsAgain();
-  await adapter.transaction((transaction) => transaction.create({ model, data }));
-
-  expect(emitted()).toEqual(["added editor"]);
-});

@@ -9,6 +9,7 @@ import { PostgresDialect } from "kysely";
 import { beforeAll, describe, expect, test } from "vitest";
 import { startUp } from "../fixtures/auth-server";
 import { deferToEnd } from "../fixtures/defer-to-end";
+import { idIs } from "../membership-changes/membership-change";
 import { membershipChanges } from "../membership-changes/membership-changes";
 import { observe, Recorder } from "../membership-changes/observe";
 import { startPostgresServer } from "../membership-changes/server";
@@ -43,8 +44,6 @@ function contextOf(...plugins: BetterAuthPlugin[]) {
   return startUp({ database: memoryAdapter(rows), plugins: [organization(), ...plugins] });
 }
 
-const idIs = (value: string) => [{ field: "id", value }];
-
 test("the adapter returns what it returns without the plugin", async () => {
   const update = { role: "admin" };
   const call = async (...plugins: BetterAuthPlugin[]) => {
@@ -77,6 +76,27 @@ test("a handler may change members itself", async () => {
   await auth.adapter.delete({ model: "member", where: idIs("m_1") });
 
   expect(removed).toEqual(["u_1", "u_2"]);
+});
+
+test("a transaction that the adapter rolls back and runs again is emitted once", async () => {
+  const runsAgain: BetterAuthPlugin = {
+    id: "runs-again",
+    init({ adapter }) {
+      const { transaction } = adapter;
+      adapter.transaction = (run) =>
+        transaction((inner) => run(inner).then(() => Promise.reject())).catch(() =>
+          transaction(run),
+        );
+    },
+  };
+  const auth = await contextOf(runsAgain, standardEvents());
+  const removed: string[] = [];
+  getBus(auth).on("organization.member.removed", ({ userId }) => removed.push(userId));
+  await auth.adapter.transaction(({ delete: remove }) =>
+    remove({ model: "member", where: idIs("m_1") }),
+  );
+
+  expect(removed).toEqual(["u_1"]);
 });
 
 test("what was emitted is not kept, even while a handler of another event hangs", async () => {
