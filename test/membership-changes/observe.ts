@@ -32,9 +32,8 @@ export class Recorder {
     return {
       id: "recorder",
       init: (auth) => {
-        const bus = getBus(auth);
         for (const name of names) {
-          bus.on(name, (payload) => this.#record([name, payload] as StandardEvent));
+          getBus(auth).on(name, (payload) => this.#record([name, payload] as StandardEvent));
         }
       },
     };

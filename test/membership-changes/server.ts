@@ -19,10 +19,8 @@ import { createOrganization, signUp, type TestUser } from "../fixtures/users";
 import { openPostgres, type Database } from "./database";
 import { idIs } from "./membership-change";
 
-export interface ServerOptions {
-  /** They come after the official plugins. */
-  plugins?: BetterAuthPlugin[];
-}
+/** The plugins come after the official ones. */
+type ServerOptions = { plugins?: BetterAuthPlugin[] };
 
 /** What the app's own hooks answer; they are removed after each change. */
 export interface Hooks {
