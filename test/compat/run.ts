@@ -1,12 +1,10 @@
 import { existsSync } from "node:fs";
 import { spawnSync } from "node:child_process";
-import { createRequire } from "node:module";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { heading } from "../fixtures/print";
+import { tsc } from "../package/installed";
 
 const parts = ["better-auth", "compilers", "databases", "hooks", "runtimes"];
-const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
 const npm = process.env["npm_execpath"]!;
 const installOptions = "--no-package-lock --legacy-peer-deps --no-audit --no-fund --loglevel error";
 
@@ -25,7 +23,7 @@ process.exitCode = failed.length;
 /** Installs what only this part needs, checks its types, and runs it. */
 function runs(part: string): boolean {
   heading(part);
-  const folder = fileURLToPath(new URL(part, import.meta.url));
+  const folder = join(import.meta.dirname, part);
   const has = (file: string) => existsSync(join(folder, file));
   const install = [npm, "install", "--prefix", folder, ...installOptions.split(" ")];
   return (

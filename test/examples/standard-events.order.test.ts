@@ -2,7 +2,6 @@ import { getBus } from "@kernia/events";
 import type { AuthContext, BetterAuthPlugin } from "better-auth";
 import { beforeAll, beforeEach, expect, test } from "vitest";
 import { deferToEnd } from "../fixtures/defer-to-end";
-import { Interruption, type Method } from "../fixtures/interruption";
 import {
   deleteAccount,
   createScenario,
@@ -10,16 +9,43 @@ import {
   type Scenario,
 } from "../membership-changes/membership-change";
 import { Recorder } from "../membership-changes/observe";
-import { startPostgresServer, type PostgresServer } from "../membership-changes/server";
+import {
+  startPostgresServer,
+  type Member,
+  type PostgresServer,
+} from "../membership-changes/server";
 import { standardEvents } from "./standard-events";
+
+type Adapter = AuthContext["adapter"];
+type Method = "findMany" | "update" | "delete";
 
 const defer = deferToEnd();
 const recorder = new Recorder();
-const interruption = new Interruption();
 let server: PostgresServer;
 let scenario: Scenario;
-let adapter: AuthContext["adapter"];
+let adapter: Adapter;
 const model = "member";
+/** Runs once, before a call of the method, the first being 1. */
+let interruption: { method: Method; call: number; run: () => unknown } | undefined;
+
+/** Interrupts what `standardEvents()` calls, so that two requests overlap in the same way each time. */
+function interrupt(adapter: Adapter): Adapter {
+  for (const method of ["findMany", "update", "delete"] as const) {
+    const original = adapter[method] as (query: unknown) => Promise<unknown>;
+    // The methods differ in types that do not matter here.
+    adapter[method] = (async (query: unknown) => {
+      if (interruption?.method === method && --interruption.call === 0) {
+        const { run } = interruption;
+        interruption = undefined;
+        await run();
+      }
+      return original(query);
+    }) as never;
+  }
+  const { transaction } = adapter;
+  adapter.transaction = (run) => transaction((inner) => run(interrupt({ ...inner } as Adapter)));
+  return adapter;
+}
 
 beforeAll(async () => {
   /** Takes its time, with each event that the recorder receives after it. */
@@ -30,14 +56,18 @@ beforeAll(async () => {
         server.outside.query("select pg_sleep(0.01)"),
       ),
   };
-  const plugins = [interruption.plugin(), standardEvents(), slow, recorder.plugin()];
+  const interrupting: BetterAuthPlugin = {
+    id: "interrupting",
+    init: ({ adapter }) => void interrupt(adapter),
+  };
+  const plugins = [interrupting, standardEvents(), slow, recorder.plugin()];
   server = await startPostgresServer(defer, { plugins });
   recorder.server = server;
   adapter = server.adapter;
 });
 
 beforeEach(async () => {
-  interruption.clear();
+  interruption = undefined;
   scenario = await createScenario(server);
   recorder.clear();
 });
@@ -45,6 +75,8 @@ beforeEach(async () => {
 const setRole = (role: string) =>
   adapter.update({ model, where: idIs(scenario.bob.memberId), update: { role } });
 const removeBob = () => adapter.delete({ model, where: idIs(scenario.bob.memberId) });
+const isMember = async ({ memberId }: Member) =>
+  (await server.database.readTables()).members.has(memberId);
 /** As `removed member`, which is what happened and the role. */
 const emitted = () =>
   recorder.events.map(([, payload]) =>
@@ -83,25 +115,25 @@ test.each<[keyof typeof requests, keyof typeof requests, Method, number, string]
   ["set admin instead of member", "set editor", "update", 1, "updated editor"],
 ])("of two requests to %s and to %s, before %s %i of the first, %s is emitted", async (...row) => {
   const [request, other, method, call, events] = row;
-  interruption.before(method, call, requests[other]);
+  interruption = { method, call, run: requests[other] };
   await requests[request]();
 
   expect(emitted().join(", ")).toBe(events);
 });
 
 test("where the read before a statement fails, that is not run, and nothing is emitted", async () => {
-  interruption.before("findMany", 1, fail);
+  interruption = { method: "findMany", call: 1, run: fail };
   await expect(removeBob()).rejects.toThrow("the connection is lost");
 
   expect(emitted()).toEqual([]);
-  expect(await server.database.outside.count("member", { id: scenario.bob.memberId })).toBe(1);
+  expect(await isMember(scenario.bob)).toBe(true);
 });
 
 test.each([
   ["a removal", removeBob, "removed member"],
   ["a change of a role", () => setRole("admin"), "updated admin"],
 ])("where the read after %s fails, that succeeds, and is emitted", async (_, run, event) => {
-  interruption.before("findMany", 2, fail);
+  interruption = { method: "findMany", call: 2, run: fail };
   await run();
 
   expect(emitted()).toEqual([event]);
@@ -109,12 +141,12 @@ test.each([
 
 test("where a read in a transaction fails, so does that, and nothing is emitted", async () => {
   const where = idIs(scenario.bob.memberId);
-  interruption.before("findMany", 2, fail);
+  interruption = { method: "findMany", call: 2, run: fail };
   const answer = adapter.transaction((transaction) => transaction.delete({ model, where }));
   await expect(answer).rejects.toThrow("the connection is lost");
 
   expect(emitted()).toEqual([]);
-  expect(await server.database.outside.count("member", { id: scenario.bob.memberId })).toBe(1);
+  expect(await isMember(scenario.bob)).toBe(true);
 });
 
 test("what a foreign key refuses fails as it does without the plugin, and is not emitted", async () => {
@@ -133,14 +165,4 @@ test("a member who is moved to another organization, with the same role, is remo
   await adapter.update({ model, where: idIs(scenario.bob.memberId), update });
 
   expect(emitted()).toEqual(["removed member", "added member"]);
-});
-
-test("a transaction that the adapter runs again is emitted once", async () => {
-  const { userId } = await server.signUp("Dave");
-  const { organizationId } = scenario;
-  const data = { organizationId, userId, role: "editor", createdAt: new Date() };
-  interruption.runTransactionsAgain();
-  await adapter.transaction((transaction) => transaction.create({ model, data }));
-
-  expect(emitted()).toEqual(["added editor"]);
 });

@@ -17,10 +17,9 @@ const unknownId = "1000000";
 
 export const byAdapter: MembershipChange[] = [
   change("adapter.create", ({ join, organizationId }) => join(organizationId, "admin")),
-  change("adapter.create for an unknown user", ({ adapter, organizationId }) => {
-    const data = { organizationId, userId: unknownId, role: "member", createdAt: new Date() };
-    return adapter.create({ model, data });
-  }),
+  change("adapter.create for an unknown user", ({ adapter, organizationId }) =>
+    adapter.create({ model, data: memberOf(organizationId, { userId: unknownId }) }),
+  ),
   change("adapter.update", ({ adapter, bob }) =>
     adapter.update({ model, where: idIs(bob.memberId), update }),
   ),
@@ -28,10 +27,9 @@ export const byAdapter: MembershipChange[] = [
     const where = [{ field: "userId", value: bob.userId }, ...inOrganization(organizationId)];
     return adapter.update({ model, where, update });
   }),
-  preparedChange("adapter.update to another user", async ({ adapter, bob, signUp }) => {
-    const { userId } = await signUp("Dave");
-    return () => adapter.update({ model, where: idIs(bob.memberId), update: { userId } });
-  }),
+  change("adapter.update to another user", ({ adapter, bob, dave: { userId } }) =>
+    adapter.update({ model, where: idIs(bob.memberId), update: { userId } }),
+  ),
   preparedChange("adapter.update to another organization and role", async (scenario) => {
     const { adapter, bob, organization } = scenario;
     const move = { organizationId: await organization(), ...update };
@@ -83,17 +81,13 @@ export const byAdapter: MembershipChange[] = [
     adapter.deleteMany({ model: "user", where: idIn(bob.userId, carol.userId) }),
   ),
 
-  preparedChange("a transaction of three changes", async (scenario) => {
-    const { adapter, bob, carol, organizationId } = scenario;
-    const { userId } = await scenario.signUp("Dave");
-    const data = { organizationId, userId, role: "member", createdAt: new Date() };
-    return () =>
-      adapter.transaction(async (transaction) => {
-        await transaction.delete({ model, where: idIs(bob.memberId) });
-        await transaction.update({ model, where: idIs(carol.memberId), update });
-        await transaction.create({ model, data });
-      });
-  }),
+  change("a transaction of three changes", ({ adapter, bob, carol, dave, organizationId }) =>
+    adapter.transaction(async (transaction) => {
+      await transaction.delete({ model, where: idIs(bob.memberId) });
+      await transaction.update({ model, where: idIs(carol.memberId), update });
+      await transaction.create({ model, data: memberOf(organizationId, dave) });
+    }),
+  ),
   severalTimes(
     change("a transaction that is rolled back", ({ adapter, bob }) =>
       adapter.transaction(async (transaction) => {
@@ -104,16 +98,13 @@ export const byAdapter: MembershipChange[] = [
     ),
   ),
   severalTimes(
-    preparedChange("a transaction that adds and removes a member", async (scenario) => {
-      const { adapter, organizationId } = scenario;
-      const { userId } = await scenario.signUp("Dave");
-      const data = { organizationId, userId, role: "member", createdAt: new Date() };
-      return () =>
-        adapter.transaction(async (transaction) => {
-          const { id } = await transaction.create<object, { id: string }>({ model, data });
-          await transaction.deleteMany({ model, where: idIs(id) });
-        });
-    }),
+    change("a transaction that adds and removes a member", ({ adapter, dave, organizationId }) =>
+      adapter.transaction(async (transaction) => {
+        const data = memberOf(organizationId, dave);
+        const { id } = await transaction.create<object, { id: string }>({ model, data });
+        await transaction.deleteMany({ model, where: idIs(id) });
+      }),
+    ),
   ),
   change("runWithTransaction", ({ adapter, bob, context }) =>
     runWithTransaction(adapter, () => context.internalAdapter.deleteUser(bob.userId)),
@@ -144,3 +135,7 @@ export const byAdapter: MembershipChange[] = [
     }),
   ),
 ];
+
+function memberOf(organizationId: string, { userId }: { userId: string }) {
+  return { organizationId, userId, role: "member", createdAt: new Date() };
+}

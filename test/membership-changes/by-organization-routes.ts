@@ -28,27 +28,26 @@ export const byOrganizationRoutes: MembershipChange[] = [
 
   ...["owner", ["member", "admin"]].map((role) =>
     preparedChange(`accept an invitation as ${String(role)}`, async (scenario) => {
-      const { dave, invitationId } = await inviteDave(scenario, role);
-      return async () => expectOk(await accept(dave, invitationId));
+      const acceptIt = await inviteDave(scenario, role);
+      return async () => expectOk(await acceptIt());
     }),
   ),
   preparedChange("accept an invitation to a team", async (scenario) => {
-    const { ada, organizationId } = scenario;
-    const dave = await scenario.signUp("Dave");
+    const { ada, dave, organizationId } = scenario;
     const teamId = await createTeam(scenario);
     const invitation = { organizationId, email: dave.email, role: "member", teamId };
     const { body } = expectOk(await ada.client.post("/organization/invite-member", invitation));
     return async () => expectOk(await accept(dave, body.id));
   }),
   preparedChange("accept an invitation, and fail after the member is added", async (scenario) => {
-    const { dave, invitationId } = await inviteDave(scenario, "member");
+    const acceptIt = await inviteDave(scenario, "member");
     scenario.hooks.updateSession = veto;
-    return () => accept(dave, invitationId);
+    return acceptIt;
   }),
   {
     ...preparedChange("accept an invitation twice at once", async (scenario) => {
-      const { dave, invitationId } = await inviteDave(scenario, "member");
-      return () => Promise.all([accept(dave, invitationId), accept(dave, invitationId)]);
+      const acceptIt = await inviteDave(scenario, "member");
+      return () => Promise.all([acceptIt(), acceptIt()]);
     }),
     concurrent: true,
   },
@@ -114,10 +113,9 @@ export const byOrganizationRoutes: MembershipChange[] = [
   ]),
 
   // Calls on the server that have no route.
-  preparedChange("auth.api.addMember", async ({ auth, organizationId, signUp }) => {
-    const { userId } = await signUp("Dave");
-    return () => auth.api["addMember"]!({ body: { userId, organizationId, role: "admin" } });
-  }),
+  change("auth.api.addMember", ({ auth, organizationId, dave: { userId } }) =>
+    auth.api["addMember"]!({ body: { userId, organizationId, role: "admin" } }),
+  ),
   severalTimes(
     preparedChange("auth.api.addMember, undone, for the team is full", async (scenario) => {
       const { auth, organizationId, signUp } = scenario;
@@ -132,10 +130,10 @@ export const byOrganizationRoutes: MembershipChange[] = [
   ),
 ];
 
-/** Dave, who is invited, and the id of the invitation. */
-async function inviteDave({ ada, organizationId, signUp }: Scenario, role: string | string[]) {
-  const dave = await signUp("Dave");
-  return { dave, invitationId: await invite(ada, organizationId, dave.email, role) };
+/** Invites Dave, and returns what accepts the invitation. */
+async function inviteDave({ ada, dave, organizationId }: Scenario, role: string | string[]) {
+  const invitationId = await invite(ada, organizationId, dave.email, role);
+  return () => accept(dave, invitationId);
 }
 
 /** Returns the team's id. */

@@ -70,10 +70,11 @@ async function signInBy(
   };
 }
 
-async function scim({ client }: Scenario, method: string, route: string, body: object = {}) {
-  const answer = await client().send(method, `/scim/v2${route}`, body, {
-    authorization: `Bearer ${scimToken}`,
-    "content-type": "application/scim+json",
+async function scim({ client, url }: Scenario, method: string, route: string, body: object = {}) {
+  const answer = await client().send(`${url}/api/auth/scim/v2${route}`, {
+    method,
+    headers: { authorization: `Bearer ${scimToken}`, "content-type": "application/scim+json" },
+    body: JSON.stringify(body),
   });
   if (answer.status >= 400) {
     throw new Error(`SCIM answered ${answer.status}: ${JSON.stringify(answer.body)}`);

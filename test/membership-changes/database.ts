@@ -26,14 +26,8 @@ export interface Database {
   readonly serialIds?: boolean;
   /** Makes the tables that these options call for, and returns what is their `database`. */
   connect(options: BetterAuthOptions): Promise<DatabaseOption>;
-  readonly outside: Outside;
-}
-
-/** Reads the tables on a connection of its own. */
-export interface Outside {
+  /** Reads the tables on a connection of its own. */
   readTables(): Promise<Tables>;
-  /** How many rows of that table have these values. */
-  count(table: string, values: Record<string, string>): Promise<number>;
 }
 
 export interface SqlOptions<Connection> {
@@ -44,7 +38,7 @@ export interface SqlOptions<Connection> {
   adapt?(connection: Connection, options: BetterAuthOptions): Promise<DatabaseOption>;
 }
 
-/** A SQL database, to which `connect` makes a connection for each server, and one for `outside`. */
+/** A SQL database, to which `connect` makes a connection for each server, and one that reads the tables. */
 export async function sqlDatabase<Connection extends DatabaseOption>(
   connect: () => Connection,
   { transactions = true, serialIds = false, adapt }: SqlOptions<Connection> = {},
@@ -52,7 +46,7 @@ export async function sqlDatabase<Connection extends DatabaseOption>(
   return {
     transactions,
     serialIds,
-    outside: await outsideOf(connect()),
+    readTables: await readerOf(connect()),
     async connect(options) {
       const database = connect();
       await migrate({ ...options, database });
@@ -77,18 +71,11 @@ export async function openPostgres(
   return { ...database, url, pool: connect(4) };
 }
 
-async function outsideOf(option: DatabaseOption): Promise<Outside> {
+async function readerOf(option: DatabaseOption): Promise<Database["readTables"]> {
   const { kysely } = await createKyselyAdapter({ database: option });
   const database = kysely as Kysely<Record<string, Record<string, unknown>>>;
-  return {
-    async readTables() {
-      const members = await database.selectFrom("member").selectAll().execute();
-      return toTables(members, await database.selectFrom("user").select("id").execute());
-    },
-
-    async count(table, values) {
-      const matching = database.selectFrom(table).where(({ and }) => and(values));
-      return (await matching.selectAll().execute()).length;
-    },
+  return async () => {
+    const members = await database.selectFrom("member").selectAll().execute();
+    return toTables(members, await database.selectFrom("user").select("id").execute());
   };
 }

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import type { EventPayload, Events } from "@kernia/events";
 
 /** A standard event: its name and its payload. */
@@ -84,10 +85,8 @@ export function leadsTo(before: Tables, events: readonly StandardEvent[], after:
     if (event === "organization.member.removed") roles.delete(membership);
     else roles.set(membership, payload.role);
   }
-  const rolesAfter = rolesOf(after);
-  const sameRoles = [...roles].every(([key, role]) => rolesAfter.get(key) === role);
-  const sameUsers = [...before.users].every((id) => users.has(id) === after.users.has(id));
-  return sameRoles && roles.size === rolesAfter.size && sameUsers;
+  const remaining = [...before.users].filter((id) => after.users.has(id));
+  return isDeepStrictEqual([roles, users], [rolesOf(after), new Set(remaining)]);
 }
 
 /** Whether the deletion of a user was emitted before the removal of a membership of theirs. */
@@ -105,7 +104,8 @@ export function sorted(events: readonly StandardEvent[]): string[] {
     .sort();
 }
 
-function membershipOf({ organizationId, userId }: Omit<Member, "role">): string {
+/** The same for all rows and events of that membership. */
+export function membershipOf({ organizationId, userId }: Omit<Member, "role">): string {
   return `${organizationId} ${userId}`;
 }
 

@@ -16,18 +16,19 @@ export interface MembershipChange {
   prepare(scenario: Scenario): Promise<() => Promise<unknown>>;
 }
 
-/** An organization of Ada's, in which Bob is a member and Carol an admin. */
+/** An organization of Ada's, in which Bob is a member, Carol an admin, and Dave nothing. */
 export interface Scenario extends Server {
   readonly organizationId: string;
   readonly bob: Member;
   readonly carol: Member;
+  readonly dave: TestUser;
 }
 
 export async function createScenario(server: Server): Promise<Scenario> {
   const organizationId = await server.organization();
   const bob = await server.join(organizationId);
   const carol = await server.join(organizationId, "admin");
-  return { ...server, organizationId, bob, carol };
+  return { ...server, organizationId, bob, carol, dave: await server.signUp("Dave") };
 }
 
 type Prepare = MembershipChange["prepare"];
@@ -41,11 +42,6 @@ export const preparedChange = (name: string, prepare: Prepare): MembershipChange
   name,
   prepare,
 });
-/** The same change by two requests at the same time. */
-export const twiceAtOnce = (name: string, make: Make): MembershipChange => ({
-  ...change(`${name} twice at once`, (scenario) => Promise.all([make(scenario), make(scenario)])),
-  concurrent: true,
-});
 /** Several changes by requests at the same time. */
 export const atOnce = (
   name: string,
@@ -54,6 +50,9 @@ export const atOnce = (
   ...change(`${name}, at once`, (scenario) => Promise.all(make(scenario))),
   concurrent: true,
 });
+/** The same change by two requests at the same time. */
+export const twiceAtOnce = (name: string, make: Make): MembershipChange =>
+  atOnce(`${name} twice`, (scenario) => [make(scenario), make(scenario)]);
 export const severalTimes = (change: MembershipChange): MembershipChange => ({
   ...change,
   severalTimes: true,

@@ -4,6 +4,7 @@ import {
   deletedTooEarly,
   expectedEvents,
   leadsTo,
+  membershipOf,
   sorted,
   type StandardEvent,
   type StandardEventName,
@@ -31,9 +32,8 @@ export class Recorder {
     return {
       id: "recorder",
       init: (auth) => {
-        const bus = getBus(auth);
         for (const name of names) {
-          bus.on(name, (payload) => this.#record([name, payload] as StandardEvent));
+          getBus(auth).on(name, (payload) => this.#record([name, payload] as StandardEvent));
         }
       },
     };
@@ -46,14 +46,13 @@ export class Recorder {
 
   async #record(event: StandardEvent): Promise<void> {
     const [name, payload] = event;
-    const { outside } = this.server!.database;
-    const isDeletion = name === "user.deleted";
-    const { userId } = payload;
-    const found = isDeletion
-      ? await outside.count("user", { id: userId })
-      : await outside.count("member", { organizationId: payload.organizationId, userId });
-    const isThere = !isDeletion && name !== "organization.member.removed";
-    if (found !== (isThere ? 1 : 0)) this.tooEarly.push(event);
+    const { users, members } = await this.server!.database.readTables();
+    const isThere =
+      name === "user.deleted"
+        ? users.has(payload.userId)
+        : [...members.values()].some((member) => membershipOf(member) === membershipOf(payload));
+    const isRemoval = name === "user.deleted" || name === "organization.member.removed";
+    if (isThere === isRemoval) this.tooEarly.push(event);
     // Only now, so that one that the request did not wait for is missing.
     this.events.push(event);
   }
@@ -74,16 +73,16 @@ export async function observe(
   server: Server,
   recorder?: Recorder,
 ): Promise<Observed> {
-  const { outside, keepsMemberships } = server.database;
+  const { readTables, keepsMemberships } = server.database;
   for (const hook of Object.keys(server.hooks)) delete server.hooks[hook as never];
   const make = await prepare(await createScenario(server));
-  const before = await outside.readTables();
+  const before = await readTables();
   await recorder?.relay();
   recorder?.clear();
   const answer = await failure(make());
   await recorder?.relay();
   const events = [...(recorder?.events ?? [])];
-  const after = await outside.readTables();
+  const after = await readTables();
 
   const expected = expectedEvents(before, after);
   const behaviour = normalize({

@@ -17,11 +17,10 @@ import { Client } from "../fixtures/client";
 import { serve } from "../fixtures/loopback";
 import { createOrganization, signUp, type TestUser } from "../fixtures/users";
 import { openPostgres, type Database } from "./database";
+import { idIs } from "./membership-change";
 
-export interface ServerOptions {
-  /** They come after the official plugins. */
-  plugins?: BetterAuthPlugin[];
-}
+/** The plugins come after the official ones. */
+type ServerOptions = { plugins?: BetterAuthPlugin[] };
 
 /** What the app's own hooks answer; they are removed after each change. */
 export interface Hooks {
@@ -137,11 +136,7 @@ export async function startServer(
 
   const ada = await signUp(url, "Ada");
   const root = await signUp(url, "Root");
-  await adapter.update({
-    model: "user",
-    where: [{ field: "id", value: root.userId }],
-    update: { role: "admin" },
-  });
+  await adapter.update({ model: "user", where: idIs(root.userId), update: { role: "admin" } });
   scimOrganization.id = await createOrganization(ada, "directory");
 
   async function addMember(organizationId: string, userId: string, role: string) {

@@ -10,16 +10,7 @@ import { createTemporaryFolder } from "../fixtures/temporary-folder";
 export const root = fileURLToPath(new URL("../..", import.meta.url));
 export const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
 
-export interface Installed {
-  /** The project of a user who installed the tarball. */
-  readonly folder: string;
-  /** The package in its `node_modules`. */
-  readonly package: string;
-  readonly tarball: string;
-  readonly tarballBytes: number;
-  /** The paths of the files in the tarball. */
-  readonly files: readonly string[];
-}
+export type Installed = Awaited<ReturnType<typeof installTarball>>;
 
 interface Packed {
   readonly filename: string;
@@ -41,7 +32,7 @@ export default async function globalSetup(project: TestProject) {
 }
 
 /** Packs the tarball and installs it in a new folder, as a user would. */
-export async function installTarball(defer: Defer): Promise<Installed> {
+export async function installTarball(defer: Defer) {
   const folder = await createTemporaryFolder(defer);
   // `npm test` has just built it.
   const pack = ["pack", "--ignore-scripts", "--json", "--pack-destination", folder];
@@ -53,10 +44,13 @@ export async function installTarball(defer: Defer): Promise<Installed> {
   await npm(folder, "install", "--offline", "--no-audit", "--no-fund", tarball);
   linkNeighbours(folder);
   return {
+    /** The project of a user who installed the tarball. */
     folder,
+    /** The package in its `node_modules`. */
     package: join(folder, "node_modules/@kernia/events"),
     tarball,
     tarballBytes: size,
+    /** The paths of the files in the tarball. */
     files: files.map(({ path }) => path).sort(),
   };
 }

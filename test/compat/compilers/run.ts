@@ -1,14 +1,12 @@
 import { cpSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { withDeferred } from "../../fixtures/deferred";
 import { node } from "../../fixtures/npm";
 import { green, red } from "../../fixtures/print";
 import { installTarball } from "../../package/installed";
 
 const { resolve } = createRequire(import.meta.url);
-const test = fileURLToPath(new URL("../..", import.meta.url));
 const compilers = ["typescript-5.4", "typescript-5.9", "typescript", "typescript-7.0"];
 
 const workersTypes = dirname(resolve("@cloudflare/workers-types/package.json"));
@@ -63,7 +61,7 @@ await withDeferred(async (defer) => {
   const { folder } = await installTarball(defer);
   const examples = "node_modules/@kernia/events/test/examples";
   cpSync(join(folder, examples), join(folder, "examples"), { recursive: true });
-  cpSync(join(test, "compat/compilers/own-app.ts"), join(folder, "compat/compilers/own-app.ts"));
+  cpSync(join(import.meta.dirname, "own-app.ts"), join(folder, "compat/compilers/own-app.ts"));
   writeFileSync(join(folder, "worker.ts"), worker);
   for (const [name, setting] of Object.entries<Record<string, unknown>>(settings)) {
     if ("exclude" in setting) rmSync(join(folder, "node_modules/@types"));

@@ -12,15 +12,7 @@ export const memory: Engine = {
     return {
       transactions: true,
       keepsMemberships: true,
-      outside: {
-        readTables: async () => toTables(rows["member"]!, rows["user"]!),
-        async count(table, values) {
-          const wanted = Object.entries(values);
-          return rows[table]!.filter((row) =>
-            wanted.every(([column, value]) => row[column] === value),
-          ).length;
-        },
-      },
+      readTables: async () => toTables(rows["member"]!, rows["user"]!),
       async connect(options) {
         for (const { modelName } of Object.values(getAuthTables(options))) rows[modelName] ??= [];
         return memoryAdapter(rows);

@@ -1,9 +1,9 @@
 import { getCurrentAdapter, runWithTransaction } from "@better-auth/core/context";
 import { EventBus, getBus } from "@kernia/events";
-import { betterAuth, type BetterAuthPlugin } from "better-auth";
+import type { BetterAuthPlugin } from "better-auth";
 import type pg from "pg";
 import { beforeAll, beforeEach, expect, test } from "vitest";
-import { commonOptions, migrate } from "../../fixtures/auth-server";
+import { createAuth, migrate } from "../../fixtures/auth-server";
 import { deferToEnd } from "../../fixtures/defer-to-end";
 import { createDatabase, createPool, startPostgres } from "../../fixtures/postgres";
 import { emitAfterCommit, inTransaction } from "./after-commit";
@@ -12,7 +12,7 @@ const defer = deferToEnd();
 
 let databaseUrl: string;
 let pool: pg.Pool;
-let auth: Awaited<ReturnType<typeof startAuth>>;
+let auth: Awaited<ReturnType<typeof createAuth>["auth"]["$context"]>;
 /** The texts that the handler saw, each time. */
 let seen: string[];
 
@@ -32,21 +32,13 @@ async function readNotes(): Promise<string> {
 
 beforeAll(async () => {
   databaseUrl = await createDatabase(await startPostgres(defer), defer);
-  pool = createPool(databaseUrl, { max: 2 });
+  pool = createPool(databaseUrl, { max: 1 });
   defer(() => pool.end());
-  auth = await startAuth();
+  const server = createAuth({ databaseUrl, plugins: [notes] });
+  defer(server.close);
+  await migrate(server.auth.options);
+  auth = await server.auth.$context;
 });
-
-async function startAuth() {
-  const { $context, options } = betterAuth({
-    ...commonOptions,
-    baseURL: "http://localhost",
-    database: pool,
-    plugins: [notes],
-  });
-  await migrate(options);
-  return $context;
-}
 
 beforeEach(async () => {
   await pool.query("delete from note");
@@ -80,13 +72,11 @@ test("with runWithTransaction, nothing is emitted after a rollback", async () =>
 const insert = "insert into note values ('1', 'one')";
 
 test("with inTransaction, it is emitted after the commit, with the connection back in the pool", async () => {
-  const other = await pool.connect();
   const result = await inTransaction(pool, getBus(auth), async (client, emitLater) => {
     await emitLater("notes.added", {});
     await client.query(insert);
     return "done";
   });
-  other.release();
 
   expect(result).toBe("done");
   expect(seen).toEqual(["one"]);
