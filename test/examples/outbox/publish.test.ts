@@ -39,3 +39,8 @@ test("with a pool, what a handler publishes is in the outbox once it was emitted
   await bus.emit("test.list", ["a", "b"]);
   expect(await takeEvents(pool)).toEqual([["test.list", ["a", "b"]]]);
 });
+
+test("an event that cannot be added rejects", async () => {
+  const db = { query: (text: string) => pool.query(text.replace("event_outbox", "missing")) };
+  await expect(publish(db, "test.list", [])).rejects.toMatchObject({ code: "42P01" });
+});
