@@ -43,7 +43,7 @@ function quantities({ subscriptionId }: { subscriptionId: string }) {
   return sums;
 }
 
-describe("of the items of a subscription, the one for seats", () => {
+describe("the items of a subscription", () => {
   const oldPlan = { name: "team of old", priceId: "price_old", seatPriceId };
   const business = "price_business_seat";
   const monthly = { name: "business", priceId: "price_business", lookupKey: "business" };
@@ -62,7 +62,7 @@ describe("of the items of a subscription, the one for seats", () => {
     ["is added for that plan, paid by the year", business, plans, { price_year: 1 }],
     ["is added by a lookup key", business, plans, { "price_1/business": 1 }],
     ["is added by that of a year", business, plans, { "price_1/year": 1 }],
-  ])("%s", async (_, priceId, plans, items) => {
+  ])("the item for seats %s", async (_, priceId, plans, items) => {
     const subscribed = await shop.startOrganization({ items: itemsOf(items) });
     const before = quantities(subscribed);
 
@@ -71,7 +71,7 @@ describe("of the items of a subscription, the one for seats", () => {
     expect(quantities(subscribed)).toEqual({ ...before, [priceId]: 1 });
   });
 
-  test("is the plan's, if there are several; a warning names the others, which stay", async () => {
+  test("the item for seats is the plan's, if there are several; a warning names the others, which stay", async () => {
     const items = itemsOf({ [business]: 5, price_seat: 5 });
     const subscribed = await shop.startOrganization({ items });
 
@@ -83,11 +83,11 @@ describe("of the items of a subscription, the one for seats", () => {
   });
 });
 
-describe("a sync", () => {
+describe("a change of an organization", () => {
   const stale = { items: itemsOf({ price_seat: 3 }) };
 
   test.each([undefined, "always_invoice" as const])(
-    "changes the quantity of the item, with the plan's proration behaviour %s",
+    "a sync changes the quantity of the item, with the plan's proration behaviour %s",
     async (prorationBehavior) => {
       const subscribed = await shop.startOrganization(stale);
 
@@ -106,7 +106,7 @@ describe("a sync", () => {
     [0, { status: "canceled" }],
     [0, { status: "incomplete" }],
     [0, { plan: "unknown", items: itemsOf({ price_base: 1 }) }],
-  ])("makes %i updates of the subscription %j", async (updates, subscription) => {
+  ])("a sync makes %i updates of the subscription %j", async (updates, subscription) => {
     const { owner, organizationId } = await shop.startOrganization(subscription);
 
     await join(owner, organizationId, "Bob");
@@ -115,7 +115,7 @@ describe("a sync", () => {
     expect(shop.logged).toEqual([]);
   });
 
-  test("leaves what has no members alone if it is a user's, or if somebody was added", async () => {
+  test("a sync leaves what has no members alone if it is a user's, or if somebody was added", async () => {
     const { userId } = await signUp(shop.url, "Bob");
     const [users, another] = [await shop.addSubscription(userId), await shop.addSubscription("1")];
     const syncSeats = createHandler();
@@ -128,7 +128,7 @@ describe("a sync", () => {
     expect(shop.logged).toEqual([expect.stringContaining(`left ${another} alone`)]);
   });
 
-  test("ends the subscription of a deleted organization, once for all of its members", async () => {
+  test("a sync ends the subscription of a deleted organization, once for all of its members", async () => {
     const lovelace = await shop.startOrganization();
     const { owner, organizationId } = lovelace;
     await join(owner, organizationId, "Bob");
@@ -142,7 +142,7 @@ describe("a sync", () => {
     expect(shop.stripe.calls).toBe(0);
   });
 
-  test("asks Stripe after an error, also where the row has the number of members", async () => {
+  test("a sync asks Stripe after an error, also where the row has the number of members", async () => {
     const lovelace = await shop.startOrganization();
     const { owner, organizationId } = lovelace;
     shop.stripe.fault = "lost reply";
@@ -154,7 +154,7 @@ describe("a sync", () => {
     expect(await shop.counts(lovelace)).toEqual({ members: 1, quantity: 1, seats: 1 });
   });
 
-  test("is of each subscription, and its error names each that failed", async () => {
+  test("a sync is of each subscription, and its error names each that failed", async () => {
     const { organizationId, subscriptionId } = await shop.startOrganization();
     const missing = [subscriptionId, await shop.addSubscription(organizationId)];
     for (const id of missing) shop.stripe.subscriptions.delete(id);
@@ -169,7 +169,7 @@ describe("a sync", () => {
     expect(quantities(last)).toEqual({ price_seat: 1 });
   });
 
-  test("counts again after it wrote, when a member joined at another server meanwhile", async () => {
+  test("a sync counts again after it wrote, when a member joined at another server meanwhile", async () => {
     const lovelace = await shop.startOrganization(stale);
     const held = shop.stripe.hold("POST");
     const synced = createHandler()(lovelace);
@@ -182,7 +182,7 @@ describe("a sync", () => {
     expect(await shop.counts(lovelace)).toEqual({ members: 2, quantity: 2, seats: 2 });
   });
 
-  test("starts after those of the same organization, one after another", async () => {
+  test("a sync starts after those of the same organization, one after another", async () => {
     const subscribed = await shop.startOrganization();
     shop.stripe.subscriptions.get(subscribed.subscriptionId)!.items = itemsOf({ price_seat: 3 });
     const starts: (() => void)[] = [];
@@ -204,7 +204,7 @@ describe("a sync", () => {
     expect(quantities(subscribed)).toEqual({ price_seat: 1 });
   });
 
-  test("takes five seconds of a request, also of one that waits; both take effect later", async () => {
+  test("a sync takes five seconds of a request, also of one that waits; both take effect later", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     onTestFinished(() => void vi.useRealTimers());
     const lovelace = await shop.startOrganization(stale);
@@ -235,7 +235,7 @@ describe("a sync", () => {
     expect(shop.logged).toEqual([expect.stringContaining(failure)]);
   });
 
-  test("gives a call to Stripe that time too", async () => {
+  test("a sync gives a call to Stripe five seconds too", async () => {
     const subscribed = await shop.startOrganization();
     shop.stripe.fault = "hang";
     onTestFinished(() => void (shop.stripe.fault = undefined));

@@ -12,7 +12,7 @@ const equal = (count: number) => ({ members: count, quantity: count, seats: coun
 describe.each([
   ["Stripe's SDK alone", createSdkShop],
   ["Better Auth's Stripe plugin", createShop],
-])("in the README's app with %s, the seats are right", (_, create) => {
+])("in the README's app with %s", (_, create) => {
   let shop: Shop;
 
   beforeAll(async () => {
@@ -21,7 +21,7 @@ describe.each([
 
   beforeEach(() => void (shop.logged.length = 0));
 
-  test("when members are added, removed, leave, and delete their accounts", async () => {
+  test("the seats are right when members are added, removed, leave, and delete their accounts", async () => {
     const lovelace = await shop.startOrganization();
     const { owner, organizationId } = lovelace;
     const bob = await join(owner, organizationId, "Bob");
@@ -39,19 +39,22 @@ describe.each([
     expect(shop.logged).toEqual([]);
   });
 
-  test.each(["past_due", "unpaid", "paused"])("once %s is paid, if one joined", async (status) => {
-    const lovelace = await shop.startOrganization();
-    shop.stripe.change(lovelace.subscriptionId, { status });
-    await shop.stripe.delivered();
-    await join(lovelace.owner, lovelace.organizationId, "Bob");
-    expect(await shop.counts(lovelace)).toMatchObject({ members: 2, quantity: 1 });
+  test.each(["past_due", "unpaid", "paused"])(
+    "seats are right once %s is paid, if one joined",
+    async (status) => {
+      const lovelace = await shop.startOrganization();
+      shop.stripe.change(lovelace.subscriptionId, { status });
+      await shop.stripe.delivered();
+      await join(lovelace.owner, lovelace.organizationId, "Bob");
+      expect(await shop.counts(lovelace)).toMatchObject({ members: 2, quantity: 1 });
 
-    shop.stripe.change(lovelace.subscriptionId, { status: "active" });
+      shop.stripe.change(lovelace.subscriptionId, { status: "active" });
 
-    expect(await shop.counts(lovelace)).toEqual(equal(2));
-  });
+      expect(await shop.counts(lovelace)).toEqual(equal(2));
+    },
+  );
 
-  test.each(["active", "past_due"])("none, so what is %s ends, without members", async (status) => {
+  test.each(["active", "past_due"])("without members, what is %s ends", async (status) => {
     const lovelace = await shop.startOrganization();
     const { owner, organizationId, subscriptionId } = lovelace;
     const subscription = () => shop.stripe.subscriptions.get(subscriptionId)!;
@@ -71,21 +74,24 @@ describe.each([
     expect(await shop.counts(lovelace)).toEqual(equal(1));
   });
 
-  test.each(["webhook", "recount"])("after the next %s, when Stripe failed", async (next) => {
-    const lovelace = await shop.startOrganization();
-    shop.stripe.fault = 500;
-    await join(lovelace.owner, lovelace.organizationId, "Bob");
-    shop.stripe.fault = undefined;
-    expect(shop.logged.join()).toMatch(/Event handler failed: organization.member.added .*Error/);
+  test.each(["webhook", "recount"])(
+    "when Stripe failed, seats are right after the next %s",
+    async (next) => {
+      const lovelace = await shop.startOrganization();
+      shop.stripe.fault = 500;
+      await join(lovelace.owner, lovelace.organizationId, "Bob");
+      shop.stripe.fault = undefined;
+      expect(shop.logged.join()).toMatch(/Event handler failed: organization.member.added .*Error/);
 
-    if (next === "webhook") shop.stripe.change(lovelace.subscriptionId, {});
-    else await shop.recountAllSeats();
+      if (next === "webhook") shop.stripe.change(lovelace.subscriptionId, {});
+      else await shop.recountAllSeats();
 
-    expect(await shop.counts(lovelace)).toEqual(equal(2));
-  });
+      expect(await shop.counts(lovelace)).toEqual(equal(2));
+    },
+  );
 
   test.each([{ cancel_at_period_end: true }, { cancel_at: 4_000_000_000 }])(
-    "and what the customer has canceled, %j, ends as it was",
+    "what the customer has canceled, %j, ends as it was",
     async (canceled) => {
       const lovelace = await shop.startOrganization();
       const { owner, organizationId, subscriptionId } = lovelace;
@@ -103,7 +109,7 @@ describe.each([
     },
   );
 
-  test("unknown where a recount finds no members: it changes nothing, and warns once", async () => {
+  test("a recount that finds no members changes nothing, and warns once", async () => {
     const shop = await startShop(defer, create);
     const data = { name: "Lovelace", slug: "lovelace", createdAt: new Date() };
     const { id: organizationId } = await shop.adapter.create({ model: "organization", data });

@@ -70,16 +70,19 @@ test("succeeds after an answer of 2xx, also if its body never ends", async () =>
   // Sooner than its time is up, which would close the connection too.
 }, 5_000);
 
-describe("fails, and names the origin but not the rest of the URL, after", () => {
+describe("a failure names the origin but not the rest of the URL", () => {
   const failure = (how: string) => new Error(`The webhook at ${receiver.url} ${how}`);
 
-  test.each([307, 404])("an answer of %i, which it does not follow", async (status) => {
-    answer = (response) => response.writeHead(status, { location: receiver.url }).end();
-    await expect(post()).rejects.toThrow(failure(`answered ${status}`));
-    expect(received).toHaveLength(1);
-  });
+  test.each([307, 404])(
+    "it fails after an answer of %i, which it does not follow",
+    async (status) => {
+      answer = (response) => response.writeHead(status, { location: receiver.url }).end();
+      await expect(post()).rejects.toThrow(failure(`answered ${status}`));
+      expect(received).toHaveLength(1);
+    },
+  );
 
-  test("a refused connection, which it gives as the cause", async () => {
+  test("it fails after a refused connection, which it gives as the cause", async () => {
     const { url } = receiver;
     await receiver.close();
     const cause = { cause: { code: "ECONNREFUSED" } };
@@ -87,7 +90,7 @@ describe("fails, and names the origin but not the rest of the URL, after", () =>
     await expect(post({ url })).rejects.toMatchObject({ message, cause });
   });
 
-  test("15 seconds without an answer", async () => {
+  test("it fails after 15 seconds without an answer", async () => {
     const { timeout } = AbortSignal;
     const limit = vi.spyOn(AbortSignal, "timeout").mockImplementation(() => timeout(50));
     answer = () => {};
@@ -99,7 +102,7 @@ describe("fails, and names the origin but not the rest of the URL, after", () =>
 describe("an answer of 410", () => {
   beforeEach(() => void (answer = answerWith(410)));
 
-  test("succeeds, and is logged", async () => {
+  test("an answer of 410 succeeds, and is logged", async () => {
     const log = vi.spyOn(console, "error").mockImplementation(() => {});
     await post();
     expect(log).toHaveBeenCalledExactlyOnceWith(
@@ -107,7 +110,7 @@ describe("an answer of 410", () => {
     );
   });
 
-  test("calls onGone instead, and fails if that fails", async () => {
+  test("an answer of 410 calls onGone instead, and fails if that fails", async () => {
     const onGone = vi.fn(() => Promise.reject(new Error("could not write it down")));
     await expect(post({ onGone })).rejects.toThrow("could not write it down");
     expect(onGone).toHaveBeenCalledExactlyOnceWith(job);

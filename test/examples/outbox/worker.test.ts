@@ -2,7 +2,7 @@ import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import type pg from "pg";
 import { PgBoss } from "pg-boss";
-import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { deferToEnd } from "../../fixtures/defer-to-end";
 import { Deferred } from "../../fixtures/deferred";
 import {
@@ -69,25 +69,24 @@ function recording(queue: string, received: string[]): Queues {
   return { [queue]: { [added]: ({ userId }) => received.push(userId) } };
 }
 
-describe("each event becomes one job in each queue that is subscribed to it", () => {
-  test("with its payload, name, id and time, in the order in which the transaction made the changes", async () => {
-    await publish(pool, added, memberEvent("ü ☃ \u{1f600}"));
-    await addMemberEvents(pool, 30);
-    const { rows } = await pool.query(`
+test("each event is one job in each queue, with its payload, name, id and time, in the order in which the transaction made the changes", async () => {
+  await publish(pool, added, memberEvent("ü ☃ \u{1f600}"));
+  await addMemberEvents(pool, 30);
+  const { rows } = await pool.query(`
       update event_outbox.event set created_at = '2025-01-02T03:04:05.678Z' returning *`);
-    const [one, other] = [vi.fn(), vi.fn()];
-    await start({ one: { [added]: one }, other: { [added]: other } });
-    await done();
-    const createdAt = new Date("2025-01-02T03:04:05.678Z");
-    const signal = expect.any(AbortSignal);
-    const calls = rows.map(({ id, payload }) => [payload, { id, event: added, createdAt, signal }]);
-    expect(calls.map(([{ userId }]) => userId)).toEqual(["ü ☃ \u{1f600}", ...users(30)]);
-    expect(one.mock.calls).toEqual(calls);
-    expect(other.mock.calls).toEqual(calls);
-  });
+  const [one, other] = [vi.fn(), vi.fn()];
+  await start({ one: { [added]: one }, other: { [added]: other } });
+  await done();
+  const createdAt = new Date("2025-01-02T03:04:05.678Z");
+  const signal = expect.any(AbortSignal);
+  const calls = rows.map(({ id, payload }) => [payload, { id, event: added, createdAt, signal }]);
+  expect(calls.map(([{ userId }]) => userId)).toEqual(["ü ☃ \u{1f600}", ...users(30)]);
+  expect(one.mock.calls).toEqual(calls);
+  expect(other.mock.calls).toEqual(calls);
+});
 
-  test("also if moving it fails, before the commit or by it, and the logger fails too", async () => {
-    await pool.query(`
+test("each event is one job also if moving it fails, before the commit or by it, and the logger fails too", async () => {
+  await pool.query(`
       create sequence commits;
       create function fail_once() returns trigger language plpgsql as $$ begin
         if nextval('commits') = 1 then
@@ -97,151 +96,146 @@ describe("each event becomes one job in each queue that is subscribed to it", ()
       end; $$;
       create constraint trigger fail_once after delete on event_outbox.event
       deferrable initially deferred for each row execute function fail_once()`);
-    afterTest.defer(() => pool.query("drop function fail_once cascade; drop sequence commits"));
-    vi.spyOn(PgBoss.prototype, "insert").mockRejectedValueOnce(new Error("no queue"));
-    await createQuickQueue(boss, "one");
-    await addMemberEvents(pool, 3);
-    const handlerError = new Error("the handler fails once");
-    const handler = vi.fn().mockRejectedValueOnce(handlerError);
-    const error = vi.fn().mockRejectedValue(new Error("the log is down")).mockThrowOnce("full");
-    await start({ one: { [added]: handler } }, { logger: { error } });
-    await done();
-    expect(handler).toHaveBeenCalledTimes(3 + 1);
-    const relayFailed = "The outbox relay failed and will retry:";
-    expect(error.mock.calls).toMatchObject([
-      [relayFailed, { message: "no queue" }],
-      [relayFailed, { message: "idle for 1min" }],
-      [handlerFailed, added, handlerError],
-    ]);
-  });
+  afterTest.defer(() => pool.query("drop function fail_once cascade; drop sequence commits"));
+  vi.spyOn(PgBoss.prototype, "insert").mockRejectedValueOnce(new Error("no queue"));
+  await createQuickQueue(boss, "one");
+  await addMemberEvents(pool, 3);
+  const handlerError = new Error("the handler fails once");
+  const handler = vi.fn().mockRejectedValueOnce(handlerError);
+  const error = vi.fn().mockRejectedValue(new Error("the log is down")).mockThrowOnce("full");
+  await start({ one: { [added]: handler } }, { logger: { error } });
+  await done();
+  expect(handler).toHaveBeenCalledTimes(3 + 1);
+  const relayFailed = "The outbox relay failed and will retry:";
+  expect(error.mock.calls).toMatchObject([
+    [relayFailed, { message: "no queue" }],
+    [relayFailed, { message: "idle for 1min" }],
+    [handlerFailed, added, handlerError],
+  ]);
+});
 
-  test("moved in transactions of about ten megabytes", async () => {
-    await createQuickQueue(boss, "one");
-    await boss.subscribe(added, "one");
-    await pool.query(
-      `insert into event_outbox.event (name, payload)
+test("events are moved in transactions of about ten megabytes", async () => {
+  await createQuickQueue(boss, "one");
+  await boss.subscribe(added, "one");
+  await pool.query(
+    `insert into event_outbox.event (name, payload)
       select $1, jsonb_build_object('text', repeat('x', length))
       from unnest(array[1, 11000000, 1]) length`,
-      [added],
-    );
-    await start({});
-    const moved = "select count(*)::int from pgboss.job group by created_on order by created_on";
-    await until(async () =>
-      expect((await pool.query(moved)).rows).toEqual([{ count: 2 }, { count: 1 }]),
-    );
-  });
-});
-
-describe("a queue", () => {
-  test("receives what happened while its worker was away, and other teams ran theirs", async () => {
-    const [ours, theirs]: [string[], string[]] = [[], []];
-    const away = await start(recording("ours", ours));
-    await away.stop();
-    await addMemberEvents(pool, 3);
-    await start(recording("theirs", theirs));
-    await until(() => expect(theirs).toEqual(users(3)));
-    const query = "select keep_until - created_on as kept from pgboss.job where name = 'ours'";
-    expect((await pool.query(query)).rows[0].kept).toEqual({ days: 365 });
-    await start(recording("ours", ours));
-    await done();
-    expect(ours).toEqual(users(3));
-  });
-
-  test("keeps what only a newer worker handles, and all of its tries, while an older one runs", async () => {
-    const newer = vi.fn();
-    await createQuickQueue(boss, "one", { retryLimit: 0 });
-    const handlers = { [added]: newer, [deleted]: newer };
-    await start({ one: handlers }).then(({ stop }) => stop());
-    const { logged, stop } = await start(recording("one", []));
-    await publish(pool, deleted, { userId: "u", action: "deleted" });
-    const error = new Error(`queue one has no handler for ${deleted} here`);
-    await until(() => expect(logged).toEqual([[handlerFailed, deleted, error]]));
-    await stop();
-    await start({ one: handlers });
-    await done();
-    expect(newer).toHaveBeenCalledOnce();
-  });
-
-  test("that exists keeps its settings", async () => {
-    await createQuickQueue(boss, "one", { retryLimit: 7, expireInSeconds: 300 });
-    const before = await boss.getQueue("one");
-    await start({ one: {}, created: {} });
-    const { retryLimit, expireInSeconds, deadLetter, updatedOn } = before!;
-    const kept = { retryLimit, expireInSeconds, deadLetter, updatedOn, heartbeatSeconds: null };
-    expect(await boss.getQueue("one")).toMatchObject(kept);
-    expect(await boss.getQueue("created")).toMatchObject({
-      retryLimit: 20,
-      retryBackoff: true,
-      expireInSeconds: 60,
-      heartbeatSeconds: 10,
-      deadLetter: "created.failed",
-    });
-    expect(await boss.getQueue("created.failed")).toMatchObject({ retentionSeconds: 31_536_000 });
-    // How often a worker looks for jobs whose worker has died.
-    const query = "select config from pgboss.instance order by started_on desc limit 1";
-    const config = { supervise: true, superviseIntervalSeconds: 5, monitorIntervalSeconds: 5 };
-    expect((await pool.query(query)).rows).toMatchObject([{ config }]);
-  });
-});
-
-describe("a handler", () => {
-  test("that fails is logged and called again with the same id, and no other is", async () => {
-    const failures = [new Error("not yet"), "a text", undefined];
-    const [ids, others]: [string[], string[]] = [[], []];
-    await createQuickQueue(boss, "one");
-    function failing({ userId }: Member, { id }: EventJob) {
-      if (userId !== "user_1") others.push(userId);
-      else if (ids.push(id) <= failures.length) throw failures[ids.length - 1];
-    }
-    await addMemberEvents(pool, 3);
-    const queues = { one: { [added]: failing }, ...recording("other", others) };
-    const { logged } = await start(queues, { concurrency: 3 });
-    await done();
-    expect(ids).toEqual(Array(4).fill(ids[0]));
-    expect(others.sort()).toEqual(["user_1", "user_2", "user_2", "user_3", "user_3"]);
-    expect(logged).toEqual(failures.map((failure) => [handlerFailed, added, failure]));
-  });
-
-  test("that takes too long gets its signal, and is called again even if it goes on", async () => {
-    await createQuickQueue(boss, "one", { expireInSeconds: 1 });
-    const signals: AbortSignal[] = [];
-    const hangsOnce = (_: unknown, { signal }: EventJob) =>
-      signals.push(signal) === 1 ? new Promise(() => {}) : undefined;
-    await addMemberEvents(pool, 2);
-    const { logged } = await start({ one: { [added]: hangsOnce } });
-    await done();
-    expect(signals).toHaveLength(3);
-    const error = { message: "the handler took too long", cause: signals[0]!.reason };
-    expect(logged).toMatchObject([[handlerFailed, added, error]]);
-  });
-
-  // pg-boss looks for jobs by itself too, which would hide that nobody woke it.
-  test.each([
-    ["this worker", 0, () => addMemberEvents(pool, 9)],
-    ["another worker", 1, () => boss.insert("one", jobs(9))],
-  ])(
-    "holds up no other if `concurrency` allows, once %s moved its event",
-    async (_, polls, add) => {
-      const { work } = PgBoss.prototype;
-      const spy = vi.spyOn(PgBoss.prototype, "work");
-      spy.mockImplementation(function (this: PgBoss, queue, options, handler) {
-        const rarely = spy.mock.calls.length > polls && { pollingIntervalSeconds: 3_600 };
-        return Reflect.apply(work, this, [queue, { ...options, ...rarely }, handler]);
-      });
-      const received: string[] = [];
-      const handler = ({ userId }: Member) => {
-        received.push(userId);
-        // Three at once, of which one waits for all others.
-        const others = userId === "user_1" ? 9 : 3;
-        return until(() => expect(received.length).toBeGreaterThanOrEqual(others));
-      };
-      await start({ one: { [added]: handler } }, { concurrency: 3 });
-      await add();
-      await done();
-      expect(received.sort()).toEqual(users(9));
-    },
+    [added],
+  );
+  await start({});
+  const moved = "select count(*)::int from pgboss.job group by created_on order by created_on";
+  await until(async () =>
+    expect((await pool.query(moved)).rows).toEqual([{ count: 2 }, { count: 1 }]),
   );
 });
+
+test("a queue receives what happened while its worker was away, and other teams ran theirs", async () => {
+  const [ours, theirs]: [string[], string[]] = [[], []];
+  const away = await start(recording("ours", ours));
+  await away.stop();
+  await addMemberEvents(pool, 3);
+  await start(recording("theirs", theirs));
+  await until(() => expect(theirs).toEqual(users(3)));
+  const query = "select keep_until - created_on as kept from pgboss.job where name = 'ours'";
+  expect((await pool.query(query)).rows[0].kept).toEqual({ days: 365 });
+  await start(recording("ours", ours));
+  await done();
+  expect(ours).toEqual(users(3));
+});
+
+test("a queue keeps what only a newer worker handles, and all of its tries, while an older one runs", async () => {
+  const newer = vi.fn();
+  await createQuickQueue(boss, "one", { retryLimit: 0 });
+  const handlers = { [added]: newer, [deleted]: newer };
+  await start({ one: handlers }).then(({ stop }) => stop());
+  const { logged, stop } = await start(recording("one", []));
+  await publish(pool, deleted, { userId: "u", action: "deleted" });
+  const error = new Error(`queue one has no handler for ${deleted} here`);
+  await until(() => expect(logged).toEqual([[handlerFailed, deleted, error]]));
+  await stop();
+  await start({ one: handlers });
+  await done();
+  expect(newer).toHaveBeenCalledOnce();
+});
+
+test("a queue that exists keeps its settings", async () => {
+  await createQuickQueue(boss, "one", { retryLimit: 7, expireInSeconds: 300 });
+  const before = await boss.getQueue("one");
+  await start({ one: {}, created: {} });
+  const { retryLimit, expireInSeconds, deadLetter, updatedOn } = before!;
+  const kept = { retryLimit, expireInSeconds, deadLetter, updatedOn, heartbeatSeconds: null };
+  expect(await boss.getQueue("one")).toMatchObject(kept);
+  expect(await boss.getQueue("created")).toMatchObject({
+    retryLimit: 20,
+    retryBackoff: true,
+    expireInSeconds: 60,
+    heartbeatSeconds: 10,
+    deadLetter: "created.failed",
+  });
+  expect(await boss.getQueue("created.failed")).toMatchObject({ retentionSeconds: 31_536_000 });
+  // How often a worker looks for jobs whose worker has died.
+  const query = "select config from pgboss.instance order by started_on desc limit 1";
+  const config = { supervise: true, superviseIntervalSeconds: 5, monitorIntervalSeconds: 5 };
+  expect((await pool.query(query)).rows).toMatchObject([{ config }]);
+});
+
+test("a handler that fails is logged and called again with the same id, and no other is", async () => {
+  const failures = [new Error("not yet"), "a text", undefined];
+  const [ids, others]: [string[], string[]] = [[], []];
+  await createQuickQueue(boss, "one");
+  function failing({ userId }: Member, { id }: EventJob) {
+    if (userId !== "user_1") others.push(userId);
+    else if (ids.push(id) <= failures.length) throw failures[ids.length - 1];
+  }
+  await addMemberEvents(pool, 3);
+  const queues = { one: { [added]: failing }, ...recording("other", others) };
+  const { logged } = await start(queues, { concurrency: 3 });
+  await done();
+  expect(ids).toEqual(Array(4).fill(ids[0]));
+  expect(others.sort()).toEqual(["user_1", "user_2", "user_2", "user_3", "user_3"]);
+  expect(logged).toEqual(failures.map((failure) => [handlerFailed, added, failure]));
+});
+
+test("a handler that takes too long gets its signal, and is called again even if it goes on", async () => {
+  await createQuickQueue(boss, "one", { expireInSeconds: 1 });
+  const signals: AbortSignal[] = [];
+  const hangsOnce = (_: unknown, { signal }: EventJob) =>
+    signals.push(signal) === 1 ? new Promise(() => {}) : undefined;
+  await addMemberEvents(pool, 2);
+  const { logged } = await start({ one: { [added]: hangsOnce } });
+  await done();
+  expect(signals).toHaveLength(3);
+  const error = { message: "the handler took too long", cause: signals[0]!.reason };
+  expect(logged).toMatchObject([[handlerFailed, added, error]]);
+});
+
+// pg-boss looks for jobs by itself too, which would hide that nobody woke it.
+test.each([
+  ["this worker", 0, () => addMemberEvents(pool, 9)],
+  ["another worker", 1, () => boss.insert("one", jobs(9))],
+])(
+  "a handler holds up no other if `concurrency` allows, once %s moved its event",
+  async (_, polls, add) => {
+    const { work } = PgBoss.prototype;
+    const spy = vi.spyOn(PgBoss.prototype, "work");
+    spy.mockImplementation(function (this: PgBoss, queue, options, handler) {
+      const rarely = spy.mock.calls.length > polls && { pollingIntervalSeconds: 3_600 };
+      return Reflect.apply(work, this, [queue, { ...options, ...rarely }, handler]);
+    });
+    const received: string[] = [];
+    const handler = ({ userId }: Member) => {
+      received.push(userId);
+      // Three at once, of which one waits for all others.
+      const others = userId === "user_1" ? 9 : 3;
+      return until(() => expect(received.length).toBeGreaterThanOrEqual(others));
+    };
+    await start({ one: { [added]: handler } }, { concurrency: 3 });
+    await add();
+    await done();
+    expect(received.sort()).toEqual(users(9));
+  },
+);
 
 test("an operator sees what is waiting and what failed, and has it run again", async () => {
   await createQuickQueue(boss, "seat-sync", { retryLimit: 1 });
@@ -297,38 +291,36 @@ test("an operator retires an event of a queue, and a queue", async () => {
   expect(rows).toEqual([{ name: "audit-log", event: added }]);
 });
 
-describe("a worker that is stopped", () => {
-  test("finishes its jobs, and leaves what is not its own running", async () => {
-    let finish = () => {};
-    const handler = vi.fn(() => new Promise<void>((resolve) => (finish = resolve)));
-    const stopped = vi.fn();
-    await addMemberEvents(pool, 1);
-    const { stop } = await start({ one: { [added]: handler } });
-    const others: string[] = [];
-    await until(() => expect(handler).toHaveBeenCalledOnce());
-    const stopping = stop().then(stopped);
-    await start(recording("other", others));
-    await addMemberEvents(pool, 1);
-    await until(() => expect(others).toHaveLength(1));
-    expect(stopped).not.toHaveBeenCalled();
-    finish();
-    await stopping;
-    const { rows } = await pool.query("select state from pgboss.job where name = 'one' order by 1");
-    expect(rows).toEqual([{ state: "created" }, { state: "completed" }]);
-  });
+test("a worker that is stopped finishes its jobs, and leaves what is not its own running", async () => {
+  let finish = () => {};
+  const handler = vi.fn(() => new Promise<void>((resolve) => (finish = resolve)));
+  const stopped = vi.fn();
+  await addMemberEvents(pool, 1);
+  const { stop } = await start({ one: { [added]: handler } });
+  const others: string[] = [];
+  await until(() => expect(handler).toHaveBeenCalledOnce());
+  const stopping = stop().then(stopped);
+  await start(recording("other", others));
+  await addMemberEvents(pool, 1);
+  await until(() => expect(others).toHaveLength(1));
+  expect(stopped).not.toHaveBeenCalled();
+  finish();
+  await stopping;
+  const { rows } = await pool.query("select state from pgboss.job where name = 'one' order by 1");
+  expect(rows).toEqual([{ state: "created" }, { state: "completed" }]);
+});
 
-  test("lets its process end", async () => {
-    await addMemberEvents(pool, 1);
-    const script = `
+test("a worker that is stopped lets its process end", async () => {
+  await addMemberEvents(pool, 1);
+  const script = `
       import { startWorker } from "${new URL("worker.ts", import.meta.url)}";
       const handler = () => void worker.stop().then(() => console.log("stopped"));
       const queues = { one: { "${added}": handler } };
       const worker = await startWorker({ databaseUrl: "${databaseUrl}", queues });`;
-    const args = ["--import", "tsx", "--input-type=module", "--eval", script];
-    expect(await promisify(execFile)(process.execPath, args)).toEqual({
-      stdout: "stopped\n",
-      stderr: "",
-    });
+  const args = ["--import", "tsx", "--input-type=module", "--eval", script];
+  expect(await promisify(execFile)(process.execPath, args)).toEqual({
+    stdout: "stopped\n",
+    stderr: "",
   });
 });
 
@@ -339,21 +331,19 @@ test("an error of pg-boss itself is logged, and ends nothing", async () => {
   expect(logged).toEqual([["pg-boss failed:", error]]);
 });
 
-describe("startWorker fails, and leaves no pg-boss running,", () => {
-  test("if a queue drops jobs", async () => {
-    const stop = vi.spyOn(PgBoss.prototype, "stop");
-    await boss.createQueue("one", { policy: "short" });
-    await expect(start({ one: {} })).rejects.toThrow("queue one drops events: it is short");
-    expect(stop).toHaveBeenCalledOnce();
-  });
+test("startWorker fails if a queue drops jobs, and leaves no pg-boss running", async () => {
+  const stop = vi.spyOn(PgBoss.prototype, "stop");
+  await boss.createQueue("one", { policy: "short" });
+  await expect(start({ one: {} })).rejects.toThrow("queue one drops events: it is short");
+  expect(stop).toHaveBeenCalledOnce();
+});
 
-  test("if nothing may run, or pg-boss is too old", async () => {
-    const { isTimekeeping } = PgBoss.prototype;
-    const started = vi.spyOn(PgBoss.prototype, "start");
-    await expect(start({}, { concurrency: 0 })).rejects.toThrow("concurrency must be 1 or more");
-    afterTest.defer(() => Object.assign(PgBoss.prototype, { isTimekeeping }));
-    Reflect.deleteProperty(PgBoss.prototype, "isTimekeeping");
-    await expect(start({})).rejects.toThrow("startWorker needs pg-boss 12.35");
-    expect(started).not.toHaveBeenCalled();
-  });
+test("startWorker fails if nothing may run, or pg-boss is too old, and starts none", async () => {
+  const { isTimekeeping } = PgBoss.prototype;
+  const started = vi.spyOn(PgBoss.prototype, "start");
+  await expect(start({}, { concurrency: 0 })).rejects.toThrow("concurrency must be 1 or more");
+  afterTest.defer(() => Object.assign(PgBoss.prototype, { isTimekeeping }));
+  Reflect.deleteProperty(PgBoss.prototype, "isTimekeeping");
+  await expect(start({})).rejects.toThrow("startWorker needs pg-boss 12.35");
+  expect(started).not.toHaveBeenCalled();
 });
